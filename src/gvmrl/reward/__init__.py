@@ -1,0 +1,1 @@
+"""Rewards: what a completion earns, judged in worker processes that may hang or die."""
