@@ -1,0 +1,335 @@
+"""The settings of a run: frozen records that TOML files and flags fill in and JSON keeps.
+
+A record checks its own fields; `RunConfig` checks what several of them must satisfy together.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gvmrl.reward.config import RewardConfig
+
+Rule = Literal["uniform", "gvm"]
+Loss = Literal["raft", "raft++", "grpo", "dr_grpo", "rloo"]
+Weighting = Literal["auto", "accepted_mean", "inverse_probability", "prompt_mean", "flat"]
+Aggregation = Literal["auto", "token_mean", "sequence_mean", "constant"]
+Norm = Literal["input_embedding", "output_head", "all_parameters"]
+
+POSITIVE_ONLY = ("raft", "raft++")
+"""Losses that train on accepted rollouts alone."""
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise ValueError with the message unless the condition holds (NaN fails comparisons)."""
+    if not holds:
+        raise ValueError(message)
+
+
+def require_at_least(bound: float, **settings: float | None) -> None:
+    """Raise ValueError for the first setting that is set, and below the bound or NaN."""
+    for name, value in settings.items():
+        if value is not None and not value >= bound:
+            raise ValueError(f"{name.replace('__', '.')} must be >= {bound:g}, got {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The policy."""
+
+    path: str = "builtin:arithmetic"
+    """Hugging Face folder or hub name of a causal language model; the default ships with gvmrl."""
+    device: str = "auto"
+    """Where it runs: cpu, cuda, cuda:1, mps; auto takes the GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the passes; auto is bfloat16 on CUDA. Weights and AdamW stay in float32."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention kernel of transformers."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory in the backward pass."""
+    lora_rank: int = 0
+    """Rank of the LoRA adapter on all linear layers; 0 trains all parameters."""
+    lora_alpha: int = 32
+    """Scale of the LoRA adapter, as in peft."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, model__lora_rank=self.lora_rank)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Prompts to train on and held-out prompts to judge by."""
+
+    train: str = "builtin:arithmetic"
+    """JSONL or parquet file, hub data set (name:config:split), or builtin:arithmetic[/MIX]."""
+    eval: str | None = "builtin:arithmetic"
+    """Held-out set in the same form; None evaluates nothing."""
+    prompt: str = "question"
+    """Field that holds the question."""
+    answer: str = "answer"
+    """Field that holds the right answer."""
+    id: str | None = None
+    """Field that holds a unique id; None numbers the rows."""
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """auto uses the tokenizer's chat template where it has one."""
+    system: str | None = None
+    """System message of the chat template."""
+    instruction: str = ""
+    """Text appended to every question."""
+    max_prompt_tokens: int = 1024
+    """Longer prompts are left out, counted and named in the log."""
+    train_limit: int | None = 512
+    """Use at most this many training problems."""
+    eval_limit: int | None = 400
+    """Use at most this many held-out problems."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, data__max_prompt_tokens=self.max_prompt_tokens)
+        require_at_least(1, data__train_limit=self.train_limit, data__eval_limit=self.eval_limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerConfig:
+    """How completions are drawn."""
+
+    temperature: float = 1.0
+    """Divides the logits, in sampling and in the log-probabilities that training uses."""
+    max_new_tokens: int = 32
+    """Longest completion; a longer one is cut and counted as truncated."""
+    rows_per_batch: int = 256
+    """Completions generated side by side."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.temperature < math.inf,
+            f"sampler.temperature must be > 0, got {self.temperature}; "
+            "training needs samples of the policy, not its mode",
+        )
+        require_at_least(1, sampler__max_new_tokens=self.max_new_tokens)
+        require_at_least(1, sampler__rows_per_batch=self.rows_per_batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PilotConfig:
+    """Rollouts spent to learn acceptance rates and gradient norms (paper, Algorithm 2)."""
+
+    rollouts: int = 8
+    """Pilot rollouts of each prompt, N' in the paper; drawn only for rules that need them."""
+    reuse: bool = False
+    """Train on the pilots and count them in rollouts_per_step; False discards them (paper)."""
+    norm: Norm = "input_embedding"
+    """Parameters whose gradient norm stands for the full one; all_parameters is slow."""
+    norm_average: Literal["mean", "rms"] = "mean"
+    """Over a prompt's accepted pilots: the paper's mean, or its derivation's root mean square."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, pilot__rollouts=self.rollouts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationConfig:
+    """Who gets how many rollouts."""
+
+    rule: Rule = "gvm"
+    """gvm is the paper's Proposition 1; uniform needs no pilots."""
+    alpha: float = 1e-3
+    """gvm: weight of the penalty on rarely accepted prompts; 0 turns it off."""
+    beta: float = 2.0
+    """gvm: power of that penalty in the acceptance rate; >= 1."""
+    lo: int = 0
+    """Fewest rollouts of a prompt."""
+    hi: int | None = None
+    """Most rollouts of a prompt."""
+    every: int = 1
+    """Steps that share one round of pilots."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, allocation__alpha=self.alpha, allocation__lo=self.lo)
+        require_at_least(1, allocation__beta=self.beta, allocation__every=self.every)
+        require_at_least(self.lo, allocation__hi=self.hi)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """What each rollout weighs in the update."""
+
+    name: Loss = "raft++"
+    """raft and raft++ train on accepted rollouts; grpo, dr_grpo and rloo on group advantages."""
+    weighting: Weighting = "auto"
+    """accepted_mean (paper, Algorithm 1) or inverse_probability (paper, Lemma 1) for raft and
+    raft++; prompt_mean for the others; flat (no per-prompt factor, as the paper's code) lets the
+    counts change the objective. auto: accepted_mean or prompt_mean."""
+    aggregation: Aggregation = "auto"
+    """Length normaliser: the update's mean length, each rollout's own, or max_new_tokens.
+    auto: constant for dr_grpo, token_mean for the others."""
+    clip_low: float = 0.2
+    """Ratios below 1 - clip_low get no gradient where the advantage is negative."""
+    clip_high: float = 0.2
+    """Ratios above 1 + clip_high get no gradient where the advantage is positive."""
+    kl_coef: float = 0.0
+    """Weight of the KL penalty (k3 estimator) to the starting policy."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, loss__clip_low=self.clip_low, loss__clip_high=self.clip_high)
+        require_at_least(0, loss__kl_coef=self.kl_coef)
+        valid = (
+            ("auto", "accepted_mean", "inverse_probability", "flat")
+            if self.name in POSITIVE_ONLY
+            else ("auto", "prompt_mean", "flat")
+        )
+        require(
+            self.weighting in valid,
+            f"loss.weighting for {self.name} must be one of {', '.join(valid)}; "
+            f"got {self.weighting}",
+        )
+
+    @property
+    def resolved_weighting(self) -> Weighting:
+        """The weighting in use, never auto."""
+        if self.weighting != "auto":
+            return self.weighting
+        return "accepted_mean" if self.name in POSITIVE_ONLY else "prompt_mean"
+
+    @property
+    def resolved_aggregation(self) -> Aggregation:
+        """The aggregation in use, never auto."""
+        if self.aggregation != "auto":
+            return self.aggregation
+        return "constant" if self.name == "dr_grpo" else "token_mean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW."""
+
+    lr: float = 1e-6
+    """Learning rate after warm-up."""
+    warmup_updates: int = 0
+    """Updates over which the learning rate rises linearly from 0."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of the two moments."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    tokens_per_microbatch: int = 16384
+    """Padded tokens of one forward and backward pass; bounds memory, changes no result."""
+    recompute_logprobs: bool = False
+    """Recompute the sampling log-probabilities with the training code before the update."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.lr < math.inf, f"optim.lr must be > 0 and finite, got {self.lr}")
+        require(
+            self.max_grad_norm > 0, f"optim.max_grad_norm must be > 0, got {self.max_grad_norm}"
+        )
+        require_at_least(0, optim__warmup_updates=self.warmup_updates)
+        require_at_least(0, optim__weight_decay=self.weight_decay)
+        require_at_least(1, optim__tokens_per_microbatch=self.tokens_per_microbatch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What is written besides metrics.jsonl, and how often things happen."""
+
+    eval_every: int = 20
+    """Steps between evaluations on the held-out prompts; also before the first and at the end."""
+    eval_rollouts: int = 1
+    """Completions of each held-out prompt at sampler.temperature."""
+    checkpoint_every: int = 20
+    """Steps between checkpoints; the newest one is kept, and the last step is always saved."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (pip install gvmrl[tensorboard])."""
+    wandb_project: str | None = None
+    """Also log to this Weights & Biases project (pip install gvmrl[wandb])."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, log__eval_every=self.eval_every, log__eval_rollouts=self.eval_rollouts)
+        require_at_least(1, log__checkpoint_every=self.checkpoint_every)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One training run."""
+
+    out: Path
+    """Folder of the run; an existing one is resumed, and must have the same settings."""
+    seed: int = 0
+    """Decides prompts, samples and order; the same seed gives the same run."""
+    steps: int = 100
+    """Rounds of allocating, sampling and updating."""
+    prompts_per_step: int = 16
+    """Prompts that share a step's rollouts."""
+    rollouts_per_step: int = 128
+    """Training rollouts of a step, discarded pilots not included."""
+    rollouts_per_update: int = 64
+    """Rollouts of one optimizer update, accepted or not; must divide rollouts_per_step."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    reward: RewardConfig = field(default_factory=lambda: RewardConfig(extract="total"))
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    pilot: PilotConfig = field(default_factory=PilotConfig)
+    allocation: AllocationConfig = field(default_factory=AllocationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
+        require_at_least(1, steps=self.steps, prompts_per_step=self.prompts_per_step)
+        require_at_least(1, rollouts_per_update=self.rollouts_per_update)
+        require(
+            self.rollouts_per_step >= 1 and self.rollouts_per_step % self.rollouts_per_update == 0,
+            f"rollouts_per_step must be a multiple of rollouts_per_update "
+            f"({self.rollouts_per_update}), got {self.rollouts_per_step}",
+        )
+        self._check_budget()
+        if self.pilot.reuse:
+            require(
+                self.uses_pilots,
+                f"pilot.reuse is set, but rule {self.allocation.rule} draws no pilots",
+            )
+            require(
+                self.loss.weighting != "inverse_probability",
+                "loss.weighting inverse_probability needs acceptance rates from other rollouts "
+                "than it trains on; set pilot.reuse to false",
+            )
+            require(
+                self.allocation.every == 1,
+                f"pilot.reuse needs allocation.every = 1, got {self.allocation.every}: "
+                "pilots of an earlier step come from another policy",
+            )
+
+    def _check_budget(self) -> None:
+        budget, prompts = self.rollouts_per_step, self.prompts_per_step
+        lo, hi = self.lo, self.allocation.hi
+        cause = "pilot.rollouts" if lo > self.allocation.lo else "allocation.lo"
+        require(
+            lo * prompts <= budget,
+            f"rollouts_per_step is {budget}, {lo * prompts - budget} too few for {prompts} prompts "
+            f"with {cause} = {lo} each",
+        )
+        if hi is not None:
+            require(
+                hi >= lo, f"allocation.hi must be >= pilot.rollouts ({lo}) with reuse, got {hi}"
+            )
+            require(
+                hi * prompts >= budget,
+                f"rollouts_per_step is {budget}, {budget - hi * prompts} more than {prompts} "
+                f"prompts with allocation.hi = {hi} can take",
+            )
+
+    @property
+    def uses_pilots(self) -> bool:
+        """Whether pilots are drawn: the rule or the weighting needs acceptance rates."""
+        return self.allocation.rule != "uniform" or self.loss.weighting == "inverse_probability"
+
+    @property
+    def lo(self) -> int:
+        """Fewest rollouts of a prompt in a step, reused pilots included."""
+        return max(self.allocation.lo, self.pilot.rollouts if self.pilot.reuse else 0)
+
+
+def to_json(config: RunConfig) -> str:
+    """Render the resolved settings as JSON, one setting a line."""
+    return json.dumps(asdict(config), indent=2, default=str) + "\n"

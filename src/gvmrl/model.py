@@ -1,0 +1,321 @@
+"""The policy: a Hugging Face causal language model with the passes that training needs.
+
+Axes: B rows, T positions of a padded row, N completion tokens of all rows (flat, in row order).
+"""
+
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import logging as transformers_logging
+
+from gvmrl.config import ModelConfig
+from gvmrl.data import TokenSequence
+from gvmrl.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+LOGITS_PER_CHUNK = 2**25
+"""Logits that exist at once in the log-probability pass (128 MiB in float32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What the policy says about the completion tokens of some sequences, flat in row order."""
+
+    logprob_N: Tensor
+    """[N] natural log-probability of each completion token; differentiable."""
+    entropy_N: Tensor
+    """[N] entropy in nats of the distribution that each token was drawn from; detached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A causal language model on one device, with its tokenizer."""
+
+    module: PreTrainedModel
+    """The model; LoRA layers are inside it where they were asked for."""
+    tokenizer: PreTrainedTokenizerBase
+    dtype: torch.dtype
+    """Arithmetic of the passes; the weights are float32."""
+    adapter: "PeftModel | None"
+    """The LoRA adapter around the module; None where all parameters are trained."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.module.device
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained, in a fixed order."""
+        return [weight for weight in self.module.parameters() if weight.requires_grad]
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a completion."""
+        found = self.module.generation_config.eos_token_id
+        ids = [*found] if isinstance(found, list) else [found]
+        return frozenset(
+            token for token in [*ids, self.tokenizer.eos_token_id] if isinstance(token, int)
+        )
+
+    @property
+    def pad_id(self) -> int:
+        """A token that fills masked positions; never seen by the model."""
+        pad = self.tokenizer.pad_token_id
+        return pad if isinstance(pad, int) else 0
+
+    @property
+    def head(self) -> nn.Module:
+        """The output head, from hidden states to logits."""
+        head = self.module.get_output_embeddings()
+        assert head is not None, "a causal language model has a head"
+        return head
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which passes run."""
+        enabled = self.dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled)
+
+    def token_scores(
+        self, sequences: Sequence[TokenSequence], *, temperature: float = 1.0
+    ) -> TokenScores:
+        """Score the completion tokens of one micro-batch in one forward pass.
+
+        Logits exist for a chunk of tokens at a time, and are computed again in the backward
+        pass, so memory does not grow with tokens x vocabulary.
+
+        Args:
+            sequences: B prompts with completions, padded together to the longest.
+            temperature: Divides the logits; > 0.
+        """
+        token_BT, attend_BT, scored_BT = pad_right(sequences, self.pad_id, self.device)
+        with self.autocast(), _checkpointing(self.module):
+            # The state at a position predicts the next token, hence the shift by one.
+            hidden_BTD = self.module.base_model(
+                input_ids=token_BT, attention_mask=attend_BT, use_cache=False
+            ).last_hidden_state
+            hidden_ND = hidden_BTD[:, :-1][scored_BT[:, 1:]]
+            return self._score_chunks(hidden_ND, token_BT[scored_BT], temperature)
+
+    def _score_chunks(self, hidden_ND: Tensor, target_N: Tensor, temperature: float) -> TokenScores:
+        head = self.head
+        size = max(1, LOGITS_PER_CHUNK // self.module.config.get_text_config().vocab_size)
+
+        def score(hidden_CD: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
+            logit_CV = head(hidden_CD).float() / temperature
+            logprob_CV = logit_CV.log_softmax(-1)
+            with torch.no_grad():
+                entropy_C = -(logprob_CV.exp() * logprob_CV).sum(-1)
+            return logprob_CV.gather(-1, target_C[:, None])[:, 0], entropy_C
+
+        chunks = list(zip(hidden_ND.split(size), target_N.split(size), strict=True))
+        if len(chunks) <= 1 or not torch.is_grad_enabled():
+            parts = [score(*chunk) for chunk in chunks]
+        else:
+            parts = [checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]
+        return TokenScores(
+            torch.cat([logprob for logprob, _ in parts]),
+            torch.cat([entropy for _, entropy in parts]),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the policy and its tokenizer in Hugging Face format; with LoRA, the adapter."""
+        (self.adapter or self.module).save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+
+def load_policy(config: ModelConfig, checkpoint_folder: Path | None = None) -> Policy:
+    """Load the starting policy, or the one that a checkpoint holds.
+
+    Args:
+        config: What to load and how.
+        checkpoint_folder: Folder that `Policy.save` wrote; takes the place of `config.path`,
+            except that a LoRA adapter is put on top of it.
+
+    Raises:
+        InputError: If there is no causal language model at the path, or its head is not linear.
+    """
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    device = torch.device(_device_name(config.device))
+    bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and device.type == "cuda")
+    lora = config.lora_rank > 0
+    source = resolve_path(config.path) if checkpoint_folder is None or lora else checkpoint_folder
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, attn_implementation=config.attention
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.path {config.path!r} cannot be loaded: {str(error).splitlines()[0]}; "
+            "give a folder that save_pretrained wrote, or the name of a model on the hub"
+        ) from error
+    nn.Module.to(module, device)
+    module.eval()  # for good: dropout would make the trained policy another one than the sampled
+    if config.gradient_checkpointing:
+        # transformers renamed it in 5.x and warns about the old name.
+        old = module.gradient_checkpointing_enable
+        getattr(module, "activation_checkpointing_enable", old)({"use_reentrant": False})
+    policy = Policy(
+        module=module,
+        adapter=_add_lora(module, config, checkpoint_folder) if lora else None,
+        tokenizer=tokenizer,
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
+    )
+    if fault := head_fault(module, module):
+        raise InputError(
+            f"model.path {config.path!r} is a {type(module).__name__}, which the log-probability "
+            f"pass does not know: {fault}; use a model with a plain linear head"
+        )
+    return policy
+
+
+def resolve_path(path: str) -> str:
+    """Return the folder behind a builtin: name; any other path or hub name as it is."""
+    if not path.startswith("builtin:"):
+        return path
+    folder = files("gvmrl.tasks") / "builtin" / path.removeprefix("builtin:")
+    if not folder.is_dir():
+        raise InputError(
+            f"model.path {path!r} is not a built-in model; there is builtin:arithmetic"
+        )
+    return str(folder)
+
+
+def pad_right(
+    sequences: Sequence[TokenSequence], pad_id: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay sequences out as rows of equal length.
+
+    Returns:
+        [B, T] int64 tokens; [B, T] int64 attention mask; [B, T] bool mask of completion tokens.
+    """
+    length = max(len(prompt) + len(completion) for prompt, completion in sequences)
+    token_BT = torch.full((len(sequences), length), pad_id)
+    attend_BT = torch.zeros((len(sequences), length), dtype=torch.int64)
+    scored_BT = torch.zeros((len(sequences), length), dtype=torch.bool)
+    for row, (prompt, completion) in enumerate(sequences):
+        end = len(prompt) + len(completion)
+        token_BT[row, :end] = torch.tensor(prompt + completion)
+        attend_BT[row, :end] = 1
+        scored_BT[row, len(prompt) : end] = True
+    return token_BT.to(device), attend_BT.to(device), scored_BT.to(device)
+
+
+def microbatches(sequences: Sequence[TokenSequence], tokens: int) -> list[list[int]]:
+    """Group row numbers, longest first, so that no group pads to more than `tokens` positions.
+
+    A sequence longer than the limit gets a group of its own.
+    """
+    length_R = [len(prompt) + len(completion) for prompt, completion in sequences]
+    groups: list[list[int]] = []
+    for row in sorted(range(len(sequences)), key=lambda row: -length_R[row]):
+        if groups and length_R[groups[-1][0]] * (len(groups[-1]) + 1) <= tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+@contextmanager
+def _checkpointing(module: PreTrainedModel) -> Generator[None]:
+    """Let layers drop their activations, where that is enabled and a backward pass follows.
+
+    transformers does so in training mode alone, which would also turn dropout on. So only the
+    layers themselves are put into it, not the modules inside them.
+    """
+    layers = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, GradientCheckpointingLayer) and torch.is_grad_enabled()
+    ]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+
+
+def _device_name(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _add_lora(
+    module: PreTrainedModel, config: ModelConfig, checkpoint_folder: Path | None
+) -> "PeftModel":
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if checkpoint_folder is not None:
+        return PeftModel.from_pretrained(module, str(checkpoint_folder), is_trainable=True)
+    settings = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(module, settings)
+
+
+def head_fault(base: PreTrainedModel, model: nn.Module) -> str | None:
+    """Say why the logits are not a linear head on the last hidden state; None if they are.
+
+    The head's output is replaced by a ramp wide enough that a cap or a factor shows, whatever the
+    weights are.
+
+    Args:
+        base: The causal language model.
+        model: What is called for logits: the same, or a peft wrapper of it.
+    """
+    head = base.get_output_embeddings()
+    if type(head) is not nn.Linear:  # exactly: a subclass or wrapper may add to the logits
+        return f"its output head is a {type(head)}"
+    token_BT = torch.arange(4, device=base.device)[None]
+    seen: list[Tensor] = []
+
+    def probe(_: nn.Module, args: tuple[Tensor, ...], logit_BTV: Tensor) -> Tensor:
+        ramp_V = torch.linspace(-100, 100, logit_BTV.shape[-1], device=logit_BTV.device)
+        seen.extend([args[0], ramp_V.to(logit_BTV.dtype).expand_as(logit_BTV)])
+        return seen[1]
+
+    hook = head.register_forward_hook(probe)
+    try:
+        with torch.no_grad():
+            logit_BTV = model(input_ids=token_BT, use_cache=False).logits
+            hidden_BTD = base.base_model(input_ids=token_BT, use_cache=False).last_hidden_state
+    finally:
+        hook.remove()
+    if len(seen) != 2 or not _close(hidden_BTD, seen[0]):
+        return "its head does not read the base model's last hidden state"
+    if not _close(logit_BTV, seen[1]):
+        return "its logits are not the head's output but scaled or capped"
+    return None
+
+
+def _close(value: Tensor, wanted: Tensor) -> bool:
+    """Tell whether two tensors agree to half of the digits of the coarser type."""
+    if value.shape != wanted.shape:
+        return False
+    tolerance = max(torch.finfo(value.dtype).eps, torch.finfo(wanted.dtype).eps) ** 0.5
+    return bool((value - wanted).abs().max() <= tolerance * wanted.abs().max())

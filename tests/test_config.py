@@ -1,0 +1,97 @@
+"""What the settings refuse, with the words that they refuse it in."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gvmrl.config import (
+    AllocationConfig,
+    DataConfig,
+    LogConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    PilotConfig,
+    RunConfig,
+    SamplerConfig,
+    to_json,
+)
+
+NAN = float("nan")
+OUT = Path("run")
+
+
+@pytest.mark.parametrize(
+    ("record", "setting", "value", "message"),
+    [
+        (ModelConfig, "lora_rank", -1, "model.lora_rank must be >= 0, got -1"),
+        (DataConfig, "max_prompt_tokens", 0, "data.max_prompt_tokens must be >= 1, got 0"),
+        (DataConfig, "eval_limit", 0, "data.eval_limit must be >= 1, got 0"),
+        (SamplerConfig, "temperature", 0.0, "sampler.temperature must be > 0, got 0.0"),
+        (SamplerConfig, "max_new_tokens", 0, "sampler.max_new_tokens must be >= 1"),
+        (PilotConfig, "rollouts", 0, "pilot.rollouts must be >= 1, got 0"),
+        (AllocationConfig, "alpha", -1.0, "allocation.alpha must be >= 0, got -1.0"),
+        (AllocationConfig, "alpha", NAN, "allocation.alpha must be >= 0, got nan"),
+        (AllocationConfig, "beta", 0.5, "allocation.beta must be >= 1, got 0.5"),
+        (AllocationConfig, "hi", -1, "allocation.hi must be >= 0, got -1"),
+        (LossConfig, "kl_coef", -0.1, "loss.kl_coef must be >= 0, got -0.1"),
+        (LossConfig, "weighting", "prompt_mean", "loss.weighting for raft.. must be one of auto"),
+        (OptimConfig, "lr", 0.0, "optim.lr must be > 0 and finite, got 0.0"),
+        (OptimConfig, "max_grad_norm", 0.0, "optim.max_grad_norm must be > 0, got 0.0"),
+        (LogConfig, "eval_every", 0, "log.eval_every must be >= 1, got 0"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_named_with_its_bound(
+    record: type[object], setting: str, value: object, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        record(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rollouts_per_update": 48}, "must be a multiple of rollouts_per_update .48., got 128"),
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+        ({"allocation": AllocationConfig(lo=9)}, "is 128, 16 too few for 16 .*allocation.lo = 9"),
+        ({"allocation": AllocationConfig(hi=7)}, "is 128, 16 more than 16 .*allocation.hi = 7"),
+        (
+            {"pilot": PilotConfig(rollouts=9, reuse=True)},
+            "is 128, 16 too few for 16 .*pilot.rollouts = 9",
+        ),
+        (
+            {"pilot": PilotConfig(reuse=True), "allocation": AllocationConfig(every=2)},
+            "pilot.reuse needs allocation.every = 1, got 2",
+        ),
+        (
+            {"pilot": PilotConfig(reuse=True), "allocation": AllocationConfig(rule="uniform")},
+            "rule uniform draws no pilots",
+        ),
+        (
+            {
+                "pilot": PilotConfig(reuse=True),
+                "loss": LossConfig(name="raft", weighting="inverse_probability"),
+            },
+            "needs acceptance rates from other rollouts",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_named(
+    config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunConfig(out=OUT, **config)  # pyright: ignore[reportArgumentType] - fields by name
+
+
+def test_auto_settings_resolve_to_what_the_loss_needs() -> None:
+    raft, grpo, dr_grpo = (LossConfig(name=name) for name in ("raft", "grpo", "dr_grpo"))
+    assert (raft.resolved_weighting, grpo.resolved_weighting) == ("accepted_mean", "prompt_mean")
+    assert (grpo.resolved_aggregation, dr_grpo.resolved_aggregation) == ("token_mean", "constant")
+
+
+def test_settings_are_saved_as_json_under_their_flag_names() -> None:
+    saved = json.loads(to_json(RunConfig(out=OUT, steps=7)))
+    assert saved["steps"] == 7
+    assert saved["optim"]["betas"] == [0.9, 0.999]
+    assert saved["out"] == "run"

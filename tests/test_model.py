@@ -1,0 +1,151 @@
+"""The log-probability pass against a plain forward pass, and loading."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from gvmrl import model
+from gvmrl.config import ModelConfig
+from gvmrl.data import TokenSequence
+from gvmrl.errors import InputError
+from gvmrl.model import Policy, load_policy, microbatches, pad_right
+
+SEQUENCES = (
+    TokenSequence((3, 4, 5), (6, 7)),
+    TokenSequence((8,), (9, 3, 4, 2)),
+    TokenSequence((5, 5, 5, 5), (1,)),
+)
+
+
+def plain_logprobs(policy: Policy, sequence: TokenSequence, temperature: float) -> list[float]:
+    """Log-probabilities of one sequence from the model's own logits, without padding."""
+    tokens = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
+    with torch.no_grad():
+        logprob_TV = (policy.module(tokens).logits[0].double() / temperature).log_softmax(-1)
+    start = len(sequence.prompt_ids)
+    return [float(logprob_TV[start + t - 1, y]) for t, y in enumerate(sequence.completion_ids)]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("chunk", [1, 2**25])
+def test_token_scores_equal_a_plain_forward_pass_of_each_sequence(
+    shipped_policy: Policy, temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "LOGITS_PER_CHUNK", chunk)
+    with torch.no_grad():
+        found = shipped_policy.token_scores(SEQUENCES, temperature=temperature).logprob_N
+    wanted = [y for s in SEQUENCES for y in plain_logprobs(shipped_policy, s, temperature)]
+    assert found.tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_chunks_of_the_vocabulary_pass_change_no_gradient(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gradients() -> list[torch.Tensor]:
+        total = policy.token_scores(SEQUENCES).logprob_N.sum()
+        return list(torch.autograd.grad(total, policy.parameters))
+
+    whole = gradients()
+    monkeypatch.setattr(model, "LOGITS_PER_CHUNK", 1)
+    for one, other in zip(whole, gradients(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_entropy_is_that_of_the_next_token_distribution(shipped_policy: Policy) -> None:
+    sequence = SEQUENCES[1]
+    tokens = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
+    with torch.no_grad():
+        found = shipped_policy.token_scores([sequence]).entropy_N
+        logits = shipped_policy.module(tokens).logits[0, len(sequence.prompt_ids) - 1 : -1]
+    wanted = torch.distributions.Categorical(logits=logits).entropy()
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_lays_completions_out_after_their_prompts() -> None:
+    token_BT, attend_BT, scored_BT = pad_right(SEQUENCES[:2], 0, torch.device("cpu"))
+    assert token_BT.tolist() == [[3, 4, 5, 6, 7], [8, 9, 3, 4, 2]]
+    assert attend_BT.sum(1).tolist() == [5, 5]
+    assert scored_BT.long().tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 1, 1]]
+
+
+def test_microbatches_hold_every_row_once_within_the_token_limit() -> None:
+    groups = microbatches(SEQUENCES * 3, 11)
+    assert sorted(row for group in groups for row in group) == list(range(9))
+    assert all(len(group) <= 2 for group in groups)  # rows of 5 tokens: two fit in 11
+    assert microbatches(SEQUENCES[:1], 1) == [[0]]
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_saved_policy_loads_back_with_the_same_scores(tmp_path: Path, rank: int) -> None:
+    config = ModelConfig(lora_rank=rank)
+    before = load_policy(config)
+    with torch.no_grad():
+        for weight in before.parameters:
+            weight.add_(0.01)
+    before.save(tmp_path)
+    after = load_policy(config, tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            after.token_scores(SEQUENCES).logprob_N,
+            before.token_scores(SEQUENCES).logprob_N,
+            rtol=0,
+            atol=0,
+        )
+    assert [p.shape for p in after.parameters] == [p.shape for p in before.parameters]
+
+
+def test_lora_trains_the_adapter_alone() -> None:
+    policy = load_policy(ModelConfig(lora_rank=2))
+    trained = sum(weight.numel() for weight in policy.parameters)
+    assert 0 < trained < 0.2 * sum(weight.numel() for weight in policy.module.parameters())
+
+
+def test_gradient_checkpointing_runs_layers_twice_and_changes_no_gradient(
+    policy: Policy,
+) -> None:
+    def gradients_and_calls(name: Policy) -> tuple[tuple[torch.Tensor, ...], int]:
+        calls: list[int] = []
+        mlp = next(m for n, m in name.module.named_modules() if n.endswith("layers.0.mlp"))
+
+        def count(*_: object) -> None:
+            calls.append(1)
+
+        handle = mlp.register_forward_pre_hook(count)
+        total = name.token_scores(SEQUENCES).logprob_N.sum()
+        grads = torch.autograd.grad(total, name.parameters)
+        handle.remove()
+        return grads, len(calls)
+
+    plain, once = gradients_and_calls(policy)
+    saving, twice = gradients_and_calls(load_policy(ModelConfig(gradient_checkpointing=True)))
+    assert (once, twice) == (1, 2)
+    for one, other in zip(plain, saving, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", ["no/such/folder", "builtin:poetry"])
+def test_a_missing_model_is_named(path: str) -> None:
+    with pytest.raises(InputError, match=f"model.path '{path}'"):
+        load_policy(ModelConfig(path=path))
+
+
+def test_a_model_that_caps_its_logits_is_refused(tmp_path: Path, shipped_policy: Policy) -> None:
+    torch.manual_seed(0)
+    capped = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=32,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            intermediate_size=16,
+            final_logit_softcapping=30.0,
+        )
+    )
+    capped.save_pretrained(tmp_path)
+    shipped_policy.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"Gemma2ForCausalLM.* scaled or capped"):
+        load_policy(ModelConfig(path=str(tmp_path), attention="eager"))
