@@ -1,0 +1,1 @@
+"""Statistics of prompts from rollouts."""

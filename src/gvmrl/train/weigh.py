@@ -1,0 +1,100 @@
+"""What each rollout weighs: advantages, per-prompt weights and the count that divides the loss.
+
+An update is  sum_R weight_R / length_R * sum_T token_loss(advantage_R)  /  sum_R share_R.
+Everything here is numpy over whole groups, before rollouts are split into updates, so no split
+changes a coefficient. Axes: P prompts, R rollouts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gvmrl.config import POSITIVE_ONLY, Loss, LossConfig
+from gvmrl.data import FloatArray, Rollouts, segment_sum
+
+STD_EPSILON = 1e-6
+"""Added to the standard deviation of a group, as verl does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """How R rollouts enter the loss."""
+
+    advantage_R: FloatArray
+    """[R] what the token loss multiplies the log-probability ratio by."""
+    weight_R: FloatArray
+    """[R] >= 0; 0 keeps a rollout out of the forward pass."""
+    share_R: FloatArray
+    """[R] >= 0; its sum over the rollouts of an update divides that update's loss."""
+    num_undefined: int
+    """Prompts with rollouts that got no weight because their weight is undefined."""
+
+
+def weigh(rollouts: Rollouts, config: LossConfig, accept_rate_P: FloatArray | None) -> Weights:
+    """Compute the advantages and weights of a step's rollouts.
+
+    Args:
+        rollouts: Whole groups; prompts without rollouts are fine.
+        config: The loss and its weighting.
+        accept_rate_P: [P] acceptance rates from other rollouts than these; for
+            `inverse_probability` alone.
+    """
+    num_prompts = len(rollouts.prompts)
+    row_R, count_P = rollouts.prompt_R, rollouts.count_P
+    advantage_R = ADVANTAGES[config.name](rollouts)
+    used_R = rollouts.accepted_R if config.name in POSITIVE_ONLY else np.ones(row_R.size, bool)
+    used_P = segment_sum(used_R, row_R, num_prompts)
+    # Guarded divisors: a prompt without used rollouts has no row that reads the result.
+    per_used_R = used_R / np.maximum(used_P, 1)[row_R]
+    num_undefined = int(((count_P > 0) & (used_P == 0)).sum())
+    match config.resolved_weighting:
+        case "flat":
+            weight_R = share_R = used_R.astype(np.float64)
+        case "inverse_probability":
+            if accept_rate_P is None:
+                raise ValueError("inverse_probability needs accept_rate_P, got None")
+            known_R = used_R & (accept_rate_P[row_R] > 0)
+            share_R = 1 / count_P[row_R]
+            weight_R = np.where(known_R, share_R / np.where(known_R, accept_rate_P[row_R], 1), 0)
+            num_undefined = int(((count_P > 0) & (accept_rate_P == 0)).sum())
+        case _:  # accepted_mean, prompt_mean: the mean over the rollouts that the loss uses
+            weight_R = share_R = per_used_R
+    return Weights(
+        advantage_R=advantage_R, weight_R=weight_R, share_R=share_R, num_undefined=num_undefined
+    )
+
+
+def _one(rollouts: Rollouts) -> FloatArray:
+    """RAFT: every accepted rollout counts alike; rejected ones get weight 0 elsewhere."""
+    return np.ones(rollouts.reward_R.size)
+
+
+def _centred(rollouts: Rollouts) -> FloatArray:
+    """Dr.GRPO: reward minus the group's mean."""
+    total_P = segment_sum(rollouts.reward_R, rollouts.prompt_R, len(rollouts.prompts))
+    mean_P = total_P / np.maximum(rollouts.count_P, 1)
+    return rollouts.reward_R - mean_P[rollouts.prompt_R]
+
+
+def _leave_one_out(rollouts: Rollouts) -> FloatArray:
+    """RLOO: reward minus the mean of the group's others; 0 in a group of one."""
+    count_R = rollouts.count_P[rollouts.prompt_R]
+    return _centred(rollouts) * count_R / np.maximum(count_R - 1, 1)
+
+
+def _standardised(rollouts: Rollouts) -> FloatArray:
+    """GRPO: centred reward over the group's standard deviation (n - 1); 0 in a group of one."""
+    centred_R = _centred(rollouts)
+    squares_P = segment_sum(centred_R**2, rollouts.prompt_R, len(rollouts.prompts))
+    std_P = np.sqrt(squares_P / np.maximum(rollouts.count_P - 1, 1))
+    return centred_R / (std_P + STD_EPSILON)[rollouts.prompt_R]
+
+
+ADVANTAGES: dict[Loss, Callable[[Rollouts], FloatArray]] = {
+    "raft": _one,
+    "raft++": _one,
+    "grpo": _standardised,
+    "dr_grpo": _centred,
+    "rloo": _leave_one_out,
+}

@@ -1,0 +1,121 @@
+"""Advantages and weights, against values worked out by hand and against expectations."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gvmrl.config import Loss, LossConfig, Weighting
+from gvmrl.data import Completion, FloatArray, Prompt, Rollouts
+from gvmrl.train.weigh import weigh
+
+
+def scored(groups: Sequence[Sequence[float]]) -> Rollouts:
+    """Rollouts with these rewards, one inner sequence a prompt."""
+    reward_R = np.array([reward for group in groups for reward in group], np.float64)
+    completion = Completion(text="", token_ids=(1,), logprobs=(-1.0,), truncated=False)
+    return Rollouts(
+        prompts=tuple(Prompt(str(row), (1,), "") for row in range(len(groups))),
+        prompt_R=np.repeat(np.arange(len(groups)), [len(group) for group in groups]),
+        completions=(completion,) * reward_R.size,
+        reward_R=reward_R,
+        statuses=("scored",) * reward_R.size,
+        policy_step=0,
+    )
+
+
+def test_grpo_divides_the_centred_reward_by_the_sample_deviation() -> None:
+    # Mean 1/4; squares 9/16 + 3/16 = 3/4 over n - 1 = 3 gives a deviation of 1/2.
+    weights = weigh(scored([[1, 0, 0, 0]]), LossConfig(name="grpo"), None)
+    assert weights.advantage_R == pytest.approx([1.5, -0.5, -0.5, -0.5], rel=1e-5)
+
+
+def test_dr_grpo_only_centres_and_rloo_leaves_one_out() -> None:
+    groups = [[1, 0, 0], [1, 1]]
+    centred = weigh(scored(groups), LossConfig(name="dr_grpo"), None).advantage_R
+    leave_one_out = weigh(scored(groups), LossConfig(name="rloo"), None).advantage_R
+    assert centred == pytest.approx([2 / 3, -1 / 3, -1 / 3, 0, 0])
+    assert leave_one_out == pytest.approx([1, -0.5, -0.5, 0, 0])
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=6), min_size=1))
+def test_rloo_is_the_reward_minus_the_mean_of_the_others(groups: list[list[float]]) -> None:
+    found = iter(weigh(scored(groups), LossConfig(name="rloo"), None).advantage_R)
+    for group in groups:
+        for row, reward in enumerate(group):
+            others = group[:row] + group[row + 1 :]
+            assert next(found) == pytest.approx(reward - sum(others) / len(others), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+def test_a_group_of_one_or_of_equal_rewards_has_no_advantage(name: Loss) -> None:
+    weights = weigh(scored([[1], [0], [1, 1], [0, 0], []]), LossConfig(name=name), None)
+    assert (weights.advantage_R == 0).all()
+
+
+def test_accepted_mean_gives_each_prompt_one_vote() -> None:
+    weights = weigh(scored([[1, 1, 0, 1], [0, 1], [0, 0]]), LossConfig(name="raft"), None)
+    assert weights.weight_R == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3, 0, 1, 0, 0])
+    assert weights.share_R.sum() == pytest.approx(2)  # m in 1/m: the prompts with an accepted one
+    assert weights.num_undefined == 1
+
+
+def test_flat_weighs_every_accepted_rollout_alike() -> None:
+    config = LossConfig(name="raft++", weighting="flat")
+    weights = weigh(scored([[1, 1, 0], [1]]), config, None)
+    assert weights.weight_R.tolist() == weights.share_R.tolist() == [1, 1, 0, 1]
+
+
+def test_inverse_probability_divides_by_count_and_rate() -> None:
+    config = LossConfig(name="raft", weighting="inverse_probability")
+    weights = weigh(scored([[1, 0], [1, 1, 0, 0]]), config, np.array([0.5, 0.25]))
+    assert weights.weight_R == pytest.approx([1, 0, 1, 1, 0, 0])  # 1/(2 * .5), 1/(4 * .25)
+    assert weights.share_R.sum() == pytest.approx(2)  # both prompts, accepted or not
+
+
+def test_a_prompt_whose_pilots_all_failed_has_no_inverse_probability_and_is_counted() -> None:
+    config = LossConfig(name="raft", weighting="inverse_probability")
+    weights = weigh(scored([[1, 0], [1]]), config, np.array([0.0, 1.0]))
+    assert weights.weight_R.tolist() == [0, 0, 1]
+    assert weights.num_undefined == 1
+
+
+def test_inverse_probability_needs_rates() -> None:
+    config = LossConfig(name="raft", weighting="inverse_probability")
+    with pytest.raises(ValueError, match="needs accept_rate_P, got None"):
+        weigh(scored([[1]]), config, None)
+
+
+def expected_update(count_P: Sequence[int], rate_P: FloatArray, config: LossConfig) -> FloatArray:
+    """[P] expected total coefficient of each prompt's accepted rollouts, by enumeration."""
+    expected_P = np.zeros(len(count_P))
+    for outcome in itertools.product((0.0, 1.0), repeat=sum(count_P)):
+        rewards = iter(outcome)
+        groups = [[next(rewards) for _ in range(count)] for count in count_P]
+        rollouts = scored(groups)
+        weights = weigh(rollouts, config, rate_P)
+        rate_R = np.repeat(rate_P, count_P)
+        reward_R = np.array(outcome)
+        chance = float(np.where(reward_R > 0, rate_R, 1 - rate_R).prod())
+        # Unlike weight_R it is not yet divided, so that each prompt can be looked at alone.
+        np.add.at(expected_P, rollouts.prompt_R, chance * weights.weight_R * reward_R)
+    return expected_P
+
+
+@pytest.mark.parametrize(
+    ("weighting", "unbiased"), [("inverse_probability", True), ("flat", False)]
+)
+def test_only_inverse_probability_keeps_the_expected_update_free_of_the_counts(
+    weighting: Weighting, unbiased: bool
+) -> None:
+    # Lemma 1: sum_i 1/(n_i p_i) over accepted has expectation 1 for every prompt, at any counts.
+    config = LossConfig(name="raft", weighting=weighting)
+    rate_P = np.array([0.3, 0.8])
+    uniform_P = expected_update([4, 4], rate_P, config)
+    uneven_P = expected_update([7, 1], rate_P, config)
+    assert (uniform_P == pytest.approx(uneven_P, abs=1e-12)) is unbiased
+    if unbiased:
+        assert uniform_P == pytest.approx([1, 1], abs=1e-12)
