@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+import tyro
 
-from gvmrl.demo import Arm, make_arms, run_demo
+from gvmrl.cli.settings import expand_files
+from gvmrl.config import RunConfig
+from gvmrl.demo import SETTINGS, Arm, make_arms, run_demo
 from gvmrl.errors import InputError
 from gvmrl.files import read_json_lines
 
+CONFIG = Path(__file__).parents[1] / "configs" / "demo.toml"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -57,6 +61,16 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     assert process.returncode == 130
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert str(tmp_path) not in listing.stdout
+
+
+def test_the_shipped_config_is_an_arm_of_the_demo(tmp_path: Path) -> None:
+    arm = Arm(rule="gvm", loss="raft++", seed=0, folder=tmp_path)
+    in_the_demo = [*SETTINGS, *arm.flags, "--steps", "80"]
+    from_the_file = [f"@{CONFIG}", "--out", str(arm.out)]
+    one, other = (
+        tyro.cli(RunConfig, args=expand_files(flags)) for flags in (in_the_demo, from_the_file)
+    )
+    assert one == other
 
 
 def test_an_arm_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ class ModelConfig:
 class DataConfig:
     """Prompts to train on and held-out prompts to judge by."""
 
-    train: str = "builtin:arithmetic"
-    """JSONL or parquet file, hub data set (name:config:split), or builtin:arithmetic[/MIX]."""
-    eval: str | None = "builtin:arithmetic"
+    train: str = "builtin:arithmetic/demo"
+    """JSONL or parquet file, hub data set (name:config:split), or builtin:arithmetic/MIX."""
+    eval: str | None = "builtin:arithmetic/demo"
     """Held-out set in the same form; None evaluates nothing."""
     prompt: str = "question"
     """Field that holds the question."""

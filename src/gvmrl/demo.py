@@ -16,6 +16,8 @@ from gvmrl.report.runs import RunRecord, load_run
 
 RULES = ("uniform", "gvm")
 LOSSES = ("raft++", "grpo")
+SETTINGS = ("--optim.lr", "3e-4", "--log.eval-every", "5")
+"""What all arms share and `gvmrl train` does not have as its default; see configs/demo.toml."""
 POLL_S = 0.2
 
 
@@ -115,7 +117,7 @@ def _start(arm: Arm, flags: Sequence[str]) -> subprocess.Popen[bytes]:
     arm.folder.mkdir(parents=True, exist_ok=True)
     with _log_of(arm).open("wb") as log:
         return _Child(
-            [sys.executable, "-m", "gvmrl", "train", *arm.flags, *flags],
+            [sys.executable, "-m", "gvmrl", "train", *SETTINGS, *arm.flags, *flags],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

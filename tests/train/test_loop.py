@@ -92,6 +92,16 @@ def test_reused_pilots_cost_nothing_extra_and_are_trained_on(tmp_path: Path) -> 
     assert np.array([line["counts"] for line in lines], np.int64).min() >= 2
 
 
+def test_some_completions_of_each_step_can_be_read(tmp_path: Path) -> None:
+    run(small(tmp_path / "run", allocation=RULES["uniform"]))
+    samples = read_json_lines(tmp_path / "run" / "samples.jsonl")
+    assert [sample["step"] for sample in samples] == [1] * 4 + [2] * 4
+    for sample in samples:
+        right = str(sample["completion"]).rstrip(".").split(",")[-1] == sample["answer"]
+        assert sample["reward"] == right
+        assert (sample["status"] == "correct") is right
+
+
 def test_an_epoch_visits_every_prompt_once(tmp_path: Path) -> None:
     config = small(tmp_path / "run", steps=5, allocation=RULES["uniform"])
     run(config)
@@ -171,7 +181,7 @@ def test_a_killed_run_resumes_bitwise_equal_to_an_unbroken_one(tmp_path: Path) -
     for one, other in cast("list[tuple[Arrays, Arrays]]", arrays):
         assert one.keys() == other.keys()
         assert all((one[name] == other[name]).all() for name in one)
-    for name in ("metrics.jsonl", "allocation.jsonl"):
+    for name in ("metrics.jsonl", "allocation.jsonl", "samples.jsonl"):
         rows = [timeless(read_json_lines(out / name)) for out in (unbroken, broken)]
         assert rows[0] == rows[1]
     assert killed.count("\n") >= 3

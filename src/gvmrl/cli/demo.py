@@ -9,16 +9,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gvmrl.errors import InputError
+from gvmrl.files import write_text
 
 
-def demo(out: Path = Path("runs/demo"), steps: int = 60, seeds: int = 3, jobs: int = 0) -> None:
+def demo(out: Path = Path("runs/demo"), steps: int = 80, seeds: int = 3, jobs: int = 0) -> None:
     """Train the built-in model four ways at equal updates and write a page of curves.
 
     The arms are uniform and GVM allocation, each with RAFT++ and GRPO. A finished arm is not run
     again, and an interrupted one goes on where it stopped.
 
     Args:
-        out: Folder of the runs and of report.html.
+        out: Folder of the runs, of report.html and of curves.svg.
         steps: Steps of each run.
         seeds: Seeds of each arm.
         jobs: Runs at once, one thread each; 0 takes as many as there are cores.
@@ -26,6 +27,7 @@ def demo(out: Path = Path("runs/demo"), steps: int = 60, seeds: int = 3, jobs: i
     try:
         from gvmrl.demo import Arm, make_arms, run_demo
         from gvmrl.report.page import COLUMNS, table, write_page
+        from gvmrl.report.plots import curves
     except ImportError as error:
         raise InputError(f"the demo needs {error.name}: pip install gvmrl[hf,report]") from error
     console = Console(width=None if sys.stdout.isatty() else 110)
@@ -47,6 +49,7 @@ def demo(out: Path = Path("runs/demo"), steps: int = 60, seeds: int = 3, jobs: i
 
         runs, verdict = run_demo(arms, ("--steps", str(steps)), jobs or os.cpu_count() or 1, show)
     write_page(out / "report.html", runs, title="gvmrl demo", verdict=verdict)
+    write_text(out / "curves.svg", curves(runs))
     sheet = Table(*COLUMNS)
     for row in table(runs):
         sheet.add_row(*row)

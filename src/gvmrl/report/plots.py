@@ -135,4 +135,4 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10, "svg.hashsalt": "gvmrl"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+    return "<svg" + text.getvalue().partition("<svg")[2]

@@ -105,7 +105,7 @@ def take_step(run: Run, state: State, clock: Clock) -> tuple[State, MetricRow]:
             run.learner.update(rollouts, weights, rows, state.updates + number)
             for number, rows in enumerate(split(config, step))
         ]
-    run.log_allocation(step + 1, plan, stats, rollouts)
+    run.log_step(step + 1, plan, stats, rollouts)
     row = rollout_metrics(rollouts, weights)
     row |= allocation_metrics(plan, stats if config.uses_pilots else None)
     row |= update_metrics(updates, learning_rate(config.optim, state.updates + len(updates) - 1))

@@ -70,6 +70,7 @@ def allocation_metrics(plan: Plan, stats: PromptStats | None) -> MetricRow:
         "allocation/min": int(plan.count_P.min()),
         "allocation/median": float(np.median(plan.count_P)),
         "allocation/max": int(plan.count_P.max()),
+        "allocation/notes": len(plan.notes),
     }
     if stats is not None:
         row |= _quantiles("stats/accept_rate", stats.successes_P / stats.trials_P)

@@ -57,7 +57,7 @@ def _problems(
         )
     name, _, mix = source.partition("/")
     for known in get_args(MixName):
-        if name == BUILTIN and known == (mix or "demo") and limit is not None:
+        if name == BUILTIN and known == mix and limit is not None:
             return make_problems(limit, mix=known, seed=config.seed, split=split)
     raise InputError(
         f"{source!r} is no built-in data set; there is {BUILTIN}/MIX with MIX one of "

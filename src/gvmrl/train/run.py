@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from gvmrl.allocate import Plan
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 ALLOCATION = "allocation.jsonl"
+SAMPLES = "samples.jsonl"
+SAMPLES_PER_STEP = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class Run:
     """Where the figures of each step go."""
     allocation: JsonLines
     """Where each step's counts go, prompt by prompt."""
+    samples: JsonLines
+    """Where some completions of each step go, to read."""
 
     def save(self, state: State) -> None:
         """Write a checkpoint of the state and the weights."""
@@ -54,8 +59,8 @@ class Run:
             self.config.out / "checkpoints", state, self.learner.policy, self.learner.optimizer
         )
 
-    def log_allocation(self, step: int, plan: Plan, stats: PromptStats, rollouts: Rollouts) -> None:
-        """Append a step's statistics, counts and outcomes, prompt by prompt."""
+    def log_step(self, step: int, plan: Plan, stats: PromptStats, rollouts: Rollouts) -> None:
+        """Append a step's statistics, counts and outcomes by prompt, and some completions."""
         norms = stats.grad_norm_P
         self.allocation(
             {
@@ -69,6 +74,19 @@ class Run:
                 "notes": plan.notes,
             }
         )
+        first_rows = np.unique(rollouts.prompt_R, return_index=True)[1][:SAMPLES_PER_STEP]
+        for row in first_rows:
+            prompt = rollouts.prompts[rollouts.prompt_R[row]]
+            self.samples(
+                {
+                    "step": step,
+                    "id": prompt.id,
+                    "completion": rollouts.completions[row].text,
+                    "answer": prompt.answer,
+                    "reward": float(rollouts.reward_R[row]),
+                    "status": rollouts.statuses[row],
+                }
+            )
 
 
 @contextmanager
@@ -116,6 +134,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
             state=state,
             sinks=(JsonLines(config.out / METRICS, kept), *open_sinks(config.log, config.out)),
             allocation=JsonLines(config.out / ALLOCATION, kept),
+            samples=JsonLines(config.out / SAMPLES, kept),
         )
     finally:
         scorer.close()
