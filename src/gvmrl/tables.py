@@ -131,7 +131,7 @@ def _csv_rows(path: Path) -> Iterator[PlacedRow]:
                     raise InputError(f"{where} has not as many fields as the header has names")
                 yield where, {name: _from_text(name, text) for name, text in row.items()}
         except csv.Error as error:
-            raise InputError(f"{path} line {reader.line_num} is not CSV: {error}") from error
+            raise InputError(f"{path} is not CSV after line {reader.line_num}: {error}") from error
 
 
 def _from_text(name: str, text: str) -> object:

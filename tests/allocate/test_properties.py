@@ -51,22 +51,23 @@ EVERY: dict[str, Rule] = {
 }
 
 every_rule = pytest.mark.parametrize("name", EVERY)
-fewer = settings(max_examples=25)
+fewer = settings(max_examples=10)
 
 NORMS = st.one_of(st.just(0.0), st.just(1.0), st.floats(0.1, 10), st.floats(1e-300, 1e300))
 
 
 @st.composite
-def prompts(draw: st.DrawFn, norms: st.SearchStrategy[float] = NORMS) -> PromptStats:
+def prompts(
+    draw: st.DrawFn, norms: st.SearchStrategy[float] = NORMS, least_trials: int = 0
+) -> PromptStats:
     """Statistics with unseen, decided and mixed prompts, many of them equal."""
     number = draw(st.integers(1, 12))
-    columns = [st.sampled_from([0, 0, 1, 4, 8, 100]), st.floats(0, 1), norms, norms, norms]
+    trials = st.sampled_from([least_trials, 1, 4, 8, 100])
+    columns = [trials, st.floats(0, 1), norms, norms, norms]
     rows = draw(st.lists(st.tuples(*columns), min_size=number, max_size=number))
     trials_P, part_P, *norm_3P = (np.array(column, float) for column in zip(*rows, strict=True))
-    optional: dict[str, FloatArray] = {}
-    for name, norm_P in zip(("grad_norm_P", "rejected_norm_P"), norm_3P, strict=False):
-        if draw(st.booleans()):
-            optional[name] = norm_P
+    measured = {"grad_norm_P": norm_3P[0], "rejected_norm_P": norm_3P[1]}
+    optional = {name: norm_P for name, norm_P in measured.items() if draw(st.booleans())}
     if draw(st.booleans()):
         drawn_P = np.array(draw(st.lists(st.integers(0, 9), min_size=number, max_size=number)))
         optional["round_trials_P"] = drawn_P.astype(float)
@@ -74,7 +75,7 @@ def prompts(draw: st.DrawFn, norms: st.SearchStrategy[float] = NORMS) -> PromptS
     return PromptStats(
         ids=tuple(f"prompt {row}" for row in range(number)),
         trials_P=trials_P,
-        successes_P=np.round(part_P * trials_P),
+        successes_P=np.floor(part_P * trials_P),
         cost_P=np.maximum(norm_3P[2] % 100, 0.5),
         **optional,
     )
@@ -95,6 +96,7 @@ def test_the_counts_spend_the_budget_within_the_bounds(
     assert sum(plan.left_out.values()) == (plan.count_P == 0).sum()
 
 
+@pytest.mark.filterwarnings("ignore::gvmrl.allocate.RuleMismatchWarning")
 @every_rule
 @fewer
 @given(prompts(), st.integers(0, 200), st.sampled_from(["raft", "rloo", "grpo"]))
@@ -153,7 +155,9 @@ def test_a_token_budget_is_kept_and_used_up(
     assert plan.count_P @ stats.cost_P <= budget * (1 + 1e-12)
     assert plan.count_P.sum() % multiple_of == 0
     if multiple_of == group_min == 1:
-        assert (stats.cost_P * (1 + 1e-12) > budget - plan.spent).all()
+        # what is left pays for no further rollout of a prompt that the rule knows
+        known_P = stats.seen_P | (name in ROUND_RULES) | ~stats.seen_P.any()
+        assert (stats.cost_P[known_P] * (1 + 1e-12) > budget - plan.spent).all()
 
 
 @every_rule
@@ -203,41 +207,35 @@ def boosted(demand: Demand, factor_P: FloatArray) -> Demand:
 
 @every_rule
 @fewer
-@given(prompts(norms=st.floats(0.1, 10)), st.integers(0, 200), st.integers(0, 11))
+@given(prompts(st.floats(0.1, 10), least_trials=1), st.integers(0, 200), st.integers(0, 11))
 def test_a_prompt_that_gains_more_never_gets_less(
     name: str, stats: PromptStats, budget: int, row: int
 ) -> None:
-    seen = stats.take(np.flatnonzero(stats.seen_P))
-    if len(seen) == 0:
-        return
-    row %= len(seen)
+    row %= len(stats)
 
     def rule(factor: float) -> Callable[[PromptStats], Demand]:
         def stronger(stats: PromptStats) -> Demand:
-            factor_P = np.where(np.array(stats.ids) == seen.ids[row], factor, 1.0)
+            factor_P = np.where(np.arange(len(stats)) == row, factor, 1.0)
             return boosted(EVERY[name](stats), factor_P)
 
         return stronger
 
-    counts = [allocate(seen, budget, rule=rule(factor)).count_P[row] for factor in (1, 1.5, 40)]
+    counts = [allocate(stats, budget, rule=rule(factor)).count_P[row] for factor in (1, 1.5, 40)]
     assert counts == sorted(counts)
 
 
 @every_rule
 @fewer
-@given(prompts(), st.integers(0, 100))
+@given(prompts(least_trials=1), st.integers(0, 100))
 def test_prompts_without_gain_keep_their_lower_bound(
     name: str, stats: PromptStats, budget: int
 ) -> None:
-    seen = stats.take(np.flatnonzero(stats.seen_P)) if stats.seen_P.any() else stats
-    if not seen.seen_P.all():
+    demand = EVERY[name](stats)
+    room_P = demand.count_at(0.0, np.ones(len(stats)), np.full(len(stats), 1e6))
+    if room_P.sum() < len(stats) + budget:
         return
-    demand = EVERY[name](seen)
-    room_P = demand.count_at(0.0, np.ones(len(seen)), np.full(len(seen), 1e6))
-    if room_P.sum() < len(seen) + budget:
-        return
-    plan = allocate(seen, len(seen) + budget, rule=EVERY[name], lo=1)
-    worthless_P = demand.gain(np.ones(len(seen))) == 0
+    plan = allocate(stats, len(stats) + budget, rule=EVERY[name], lo=1)
+    worthless_P = demand.gain(np.ones(len(stats))) == 0
     assert (plan.count_P[worthless_P] == 1).all()
 
 
@@ -289,19 +287,18 @@ def a_million() -> PromptStats:
     norm_P = generator.gamma(4, 0.25, 10**6)
     return PromptStats(
         ids=tuple(map(str, range(10**6))),
-        trials_P=trials_P,
-        successes_P=generator.binomial(trials_P, generator.beta(0.3, 0.4, 10**6)),
+        trials_P=trials_P.astype(np.float64),
+        successes_P=generator.binomial(trials_P, generator.beta(0.3, 0.4, 10**6)).astype(float),
         grad_norm_P=norm_P,
         round_trials_P=np.full(10**6, 4.0),
-        round_successes_P=generator.binomial(4, 0.3, 10**6),
+        round_successes_P=generator.binomial(4, 0.3, 10**6).astype(float),
     )
 
 
+# least_variance for grpo sums over binomial outcomes at every step, which takes a minute here
 @pytest.mark.slow
-@every_rule
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "least_variance grpo"])
 def test_a_million_prompts(name: str, a_million: PromptStats) -> None:
-    if "grpo" in name:
-        pytest.skip("a sum over binomial outcomes at every step takes a minute")
     plan = allocate(a_million, 8 * 10**6, rule=EVERY[name], lo=1, hi=64)
     assert plan.count_P.sum() == 8 * 10**6
     assert np.isfinite(plan.loss_weight_P).all()

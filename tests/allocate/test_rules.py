@@ -109,11 +109,11 @@ def test_informative_is_0_or_1() -> None:
 
 
 def test_dars_by_hand() -> None:
-    # 8 / (4 * 7/64) = 18.29, 8 / (4 * 3/16) = 10.67; easy ones 8; p = 1/16 where nothing was
-    # accepted: 8 / (4 * 15/256) = 34.1, capped
+    # 8 over 4 p q = 7/16, 3/4 and 1; easy ones get 8; where nothing was accepted p = 1/16 and
+    # 8 over 15/64 = 34.1, capped
     equal = weights(dars(stats_of([0.125, 0.25, 0.5, 1, 0])))
     assert equal == pytest.approx([128 / 7, 32 / 3, 8, 8, 32])
-    # 8 over 2 p is 32, 16, 8; easy ones get 8, the last one 8 over 1/8
+    # 8 over 2 p = 1/4, 1/2 and 1; easy ones get 8, the last one 8 over 1/8
     hard = weights(dars(stats_of([0.125, 0.25, 0.5, 1, 0]), schedule="hardness", cap=64))
     assert hard == [32, 16, 8, 8, 64]
 

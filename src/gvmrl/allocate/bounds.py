@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gvmrl.allocate.ties import Order, by_hash, by_row
+from gvmrl.allocate.ties import Order, by_row
 from gvmrl.data import FloatArray, IntArray
 from gvmrl.stats import PromptStats
 
@@ -33,6 +33,8 @@ class Bounds:
     power of two, so that sums up to the budget are exact in any order."""
     order: Order
     """Puts rows of equal gain in the order in which they are served."""
+    exact: bool = True
+    """Whether the budget is spent to the last one: only with costs of 1."""
 
     def spent(self, count_P: FloatArray) -> float:
         """Return what the counts take."""
@@ -59,16 +61,15 @@ class Bounds:
                 f"{most:.15g} that hi allows; lower the budget or raise hi"
             )
 
-    def part(self, ids: Sequence[str], seed: int, row_K: IntArray, budget: float) -> "Bounds":
-        """Return the bounds of some rows, with a budget of their own."""
-        rows: list[int] = row_K.tolist()
+    def part(self, row_K: IntArray, budget: float, order: Order) -> "Bounds":
+        """Return the bounds of some rows, with a budget and an order of their own."""
         return replace(
             self,
             budget=budget,
             lo_P=self.lo_P[row_K],
             hi_P=self.hi_P[row_K],
             cost_P=self.cost_P[row_K],
-            order=by_hash([ids[row] for row in rows], seed),
+            order=order,
         )
 
 
@@ -126,7 +127,14 @@ def bounds_of(
             f"lo must be at most hi, got lo {lo_P[row]:.15g} and hi {hi_P[row]:.15g} for prompt "
             f"{stats.ids[row]!r} (row {row})"
         )
-    bounds = Bounds(budget=spendable, lo_P=lo_P, hi_P=hi_P, cost_P=cost_P, order=by_row)
+    bounds = Bounds(
+        budget=spendable,
+        lo_P=lo_P,
+        hi_P=hi_P,
+        cost_P=cost_P,
+        order=by_row,
+        exact=limits.unit == "rollouts",
+    )
     if hi is not None or spendable < bounds.spent(lo_P):
         cut = f" (after rounding {budget} down to a multiple of {limits.multiple_of})"
         bounds.check_feasible(limits.unit + (cut if spendable < budget else ""))

@@ -157,9 +157,9 @@ def _search_price(
 ) -> tuple[FloatArray, FloatArray]:
     """Return counts that can be paid and counts that cannot, one rollout apart where possible.
 
-    Regula falsi on the logarithms of price and spending (Illinois variant), which is nearly a
-    straight line for the usual rules; whenever three steps have not halved the bracket, one
-    bisection. It ends at the latest when the two prices are neighbouring floats.
+    Regula falsi on the logarithms of price and spending (Illinois variant), which lie nearly on a
+    straight line for the usual rules, with a bisection every fourth step. It ends at the latest
+    when the two prices are neighbouring floats.
 
     Args:
         demand: The gains.
@@ -198,8 +198,8 @@ def _search_price(
 
 
 def _ranked(row_K: IntArray, gain_K: FloatArray, bounds: Bounds, left: float) -> IntArray:
-    """Put rows in the order of their gains; with unit costs only as many as can be served."""
-    if (bounds.cost_P == 1).all() and row_K.size > left:
+    """Put rows in the order of their gains; of an exact budget only as many as can be served."""
+    if bounds.exact and row_K.size > left:
         last = np.partition(gain_K, row_K.size - int(left))[row_K.size - int(left)]
         equal_K = bounds.order(row_K[gain_K == last])
         above_K = row_K[gain_K > last]

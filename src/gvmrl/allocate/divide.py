@@ -15,6 +15,7 @@ from gvmrl.allocate.demand import Demand, Proportional, Rule
 from gvmrl.allocate.groups import let_in, totals
 from gvmrl.allocate.masks import Masked
 from gvmrl.allocate.rules import uniform
+from gvmrl.allocate.ties import by_hash
 from gvmrl.data import BoolArray, FloatArray, IntArray
 from gvmrl.stats import PromptStats
 
@@ -55,8 +56,9 @@ def divide(stats: PromptStats, bounds: Bounds, rule: Rule, limits: Limits, seed:
     for member_P, part_rule in ((~known_P, uniform), (known_P, rule)):
         row_K = np.flatnonzero(member_P)
         if row_K.size:
-            part_stats, part = stats.take(row_K), bounds.part(stats.ids, seed, row_K, budget)
-            demand = part_rule(part_stats)
+            part_stats = stats.take(row_K)
+            part = bounds.part(row_K, budget, by_hash(part_stats.ids, seed))
+            demand = part_rule(part_stats).per_cost(part.cost_P)
             count_K = _counts(demand, part, limits)
             count_P[row_K], share_P[row_K] = count_K, _shares(demand, part, count_K)
             notes += [*demand.notes, *_leftover_notes(demand, part, count_K)]
@@ -90,19 +92,18 @@ def _even_share(bounds: Bounds, unseen_P: BoolArray, group_min: int) -> float:
 
 def _counts(demand: Demand, bounds: Bounds, limits: Limits) -> FloatArray:
     """Return [P] the best counts within bounds, groups and divisor."""
-    if limits.unit == "rollouts":
-        return solve(demand, let_in(demand, bounds, limits.group_min))
-    demand = demand.per_cost(bounds.cost_P)
     count_P = solve(demand, let_in(demand, bounds, limits.group_min))
-    total = int(count_P.sum())
-    while total % limits.multiple_of > 0:
-        # the same gains per token, fewer rollouts: those that gain least go
-        total -= total % limits.multiple_of
-        fewer = replace(bounds, budget=float(total), cost_P=np.ones_like(count_P))
-        fewer.check_feasible()
-        count_P = solve(demand, let_in(demand, fewer, limits.group_min))
-        total -= bounds.spent(count_P) > bounds.budget
-    return count_P
+    excess = count_P.sum() % limits.multiple_of
+    if bounds.exact or excess == 0:
+        return count_P
+    # take away the rollouts that gain least, so many that the rest is divisible and in groups
+    can_be = totals(bounds.lo_P, count_P, limits.group_min)
+    total = count_P.sum() - excess
+    while total > 0 and not can_be(total):
+        total -= limits.multiple_of
+    fewer = replace(bounds, budget=total, hi_P=count_P, cost_P=np.ones_like(count_P), exact=True)
+    fewer.check_feasible()
+    return solve(demand, let_in(demand, fewer, limits.group_min))
 
 
 def _shares(demand: Demand, bounds: Bounds, count_P: FloatArray) -> FloatArray:

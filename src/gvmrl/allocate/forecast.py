@@ -24,6 +24,10 @@ SIGNAL = 0.1
 between plans hardly depend on it."""
 
 
+SMALLEST_SIGNAL = 1e-70
+"""Largest signal, over the largest norm, below which fourth powers would vanish."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """The update that the rollouts are for: it decides what each of them must weigh."""
@@ -46,9 +50,12 @@ class Forecast:
     loss_weight_P: FloatArray
     """[P] weight of each rollout; 0 without rollouts, or where no weight undoes the bias."""
     variance_ratio: float | None
-    """Variance of the update over that of uniform counts; None if uniform counts learn nothing."""
+    """Variance of the update over that of uniform counts; None if uniform counts learn nothing,
+    or the norms differ by more than can be squared."""
     snr_ratio: float | None
     """The same for the signal-to-noise of the update, which counts prompts left out as lost."""
+    lost_signal: float | None
+    """Share in [0, 1] of the expected signal that belongs to prompts which add nothing."""
     notes: tuple[str, ...]
     """What the user of the plan should know."""
 
@@ -79,15 +86,11 @@ def forecast(stats: PromptStats, count_P: IntArray, bounds: Bounds, update: Upda
             f"prompts with fewer than {least} rollouts, too few for {update.estimator}: {single}; "
             f"set group_min to {least}"
         )
-    if plan.num_lost > 0:
-        notes.append(
-            f"prompts that add nothing to the update: {plan.num_lost}, with "
-            f"{plan.lost_signal:.0%} of the expected signal"
-        )
     return Forecast(
         loss_weight_P=weights.weight_P * weight_of(stats),
-        variance_ratio=plan.variance / even.variance if even.variance > 0 else None,
-        snr_ratio=plan.snr / even.snr if even.snr > 0 else None,
+        variance_ratio=plan.variance / even.variance if plan and even and even.variance else None,
+        snr_ratio=plan.snr / even.snr if plan and even and even.snr else None,
+        lost_signal=plan.lost_signal if plan else None,
         notes=tuple(notes),
     )
 
@@ -105,16 +108,19 @@ def _predict(
     count_P: IntArray,
     estimator: Estimator,
     objective: Objective,
-) -> UpdatePrediction:
-    """Predict the update with the weights that undo the counts' bias."""
+) -> UpdatePrediction | None:
+    """Predict the update with the weights that undo the counts' bias.
+
+    None where no prompt has a gradient, or where norms differ by more than can be squared.
+    """
     norms = gradient_norms(stats)
-    # squares of norms must neither overflow nor all vanish; their scale cancels in the ratios
+    # squares of norms must not overflow; their scale cancels in the ratios
     scale = float(max(norms.accepted_P.max(), norms.rejected_P.max())) or 1.0
     accepted_P, rejected_P = norms.accepted_P / scale, norms.rejected_P / scale
     signal_P = SIGNAL * signal_limit(rate_P, accepted_P, rejected_P)
+    if signal_P.max() < SMALLEST_SIGNAL:
+        return None
     model = score_model(rate_P, accepted_P, rejected_P, signal_P)
-    if not signal_P.any():
-        model = score_model(rate_P, 1.0, 1.0, SIGNAL)
     weight_P = debias_weight(estimator, objective, count_P, rate_P)
     return predict_update(estimator, objective, model, count_P, weight_P)
 

@@ -191,11 +191,15 @@ def log_gamma(value_P: FloatArray) -> FloatArray:
 
     Stirling's series beyond 10, reached by steps of gamma(x + 1) = x gamma(x); error 1e-13.
     """
-    shift_P = np.zeros_like(value_P)
+    small_K = np.flatnonzero(value_P < 10)
+    product_K = np.ones(small_K.size)
     for step in range(10):
-        shift_P += np.log(np.where(value_P < 10, value_P + step, 1.0))
-    x_P = np.where(value_P < 10, value_P + 10, value_P)
+        product_K *= value_P[small_K] + step
+    x_P = value_P.copy()
+    x_P[small_K] += 10
     series_P = np.zeros_like(x_P)
     for divisor in (1188, -1680, 1260, -360, 12):
         series_P = series_P / x_P**2 + 1 / divisor
-    return (x_P - 0.5) * np.log(x_P) - x_P + 0.5 * np.log(2 * np.pi) + series_P / x_P - shift_P
+    log_P = (x_P - 0.5) * np.log(x_P) - x_P + 0.5 * np.log(2 * np.pi) + series_P / x_P
+    log_P[small_K] -= np.log(product_K)
+    return log_P

@@ -130,8 +130,7 @@ def _with_room(bounds: Bounds, group_min: int, row_K: IntArray, num: int) -> Int
         )
         fits = int(np.searchsorted(least_K, bounds.budget, side="right")) - 1
         num = min(max(num, int(np.searchsorted(np.cumsum(most_K), bounds.budget))), fits)
-        # a budget in tokens need not be spent to the last one
-        if np.cumsum(most_K)[num] >= bounds.budget or (bounds.cost_P != 1).any():
+        if np.cumsum(most_K)[num] >= bounds.budget or not bounds.exact:
             return order_K[:num]
     raise ValueError(
         f"budget {bounds.budget:.0f} cannot be split into groups of 0 or at least {group_min} "

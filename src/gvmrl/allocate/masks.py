@@ -56,6 +56,8 @@ def greso(
     Changed: the authors steer `keep_rate`, apart for too easy and too hard prompts, towards a
     wanted share of decided groups; here it is given. The draw hangs on the id and the seed.
 
+    Right where many prompts stay decided for long, and the streaks are at hand.
+
     Args:
         stats: The prompts.
         streak: Visits in a row, up to the last, that were all right or all wrong, by prompt id; a
@@ -91,6 +93,8 @@ def mopps(
     a = b = 1, a target of 1/2 and statistics that age.
 
     Changed: nothing; the draws follow the order of the ids, so the order of the rows is immaterial.
+
+    Right where a step uses few of many prompts.
 
     Args:
         stats: Successes and trials.

@@ -25,8 +25,8 @@ def neyman(
 ) -> Demand:
     """Weigh by the deviation of one rollout's term in the update of the estimator.
 
-    Source: Neyman 1934 on the variances of `gvmrl.allocate.variance`: with equal norms G, weights
-    of G / sqrt(p) for raft, G sqrt(p) for reinforce, G sqrt(p q) for rloo and dr_grpo, G where
+    Source: Neyman 1934, with the variances of this package. For equal norms G the weights are
+    G / sqrt(p) for raft, G sqrt(p) for reinforce, G sqrt(p q) for rloo and dr_grpo, G where
     0 < p < 1 for grpo and G sqrt(q / p) for maxrl.
 
     Right for any estimator, when the counts are not small. Decided prompts get nothing from the raw
@@ -55,8 +55,8 @@ def least_variance(
 ) -> Demand:
     """Gain what a rollout takes off the exact variance of the update with its loss weights.
 
-    Source: `gvmrl.allocate.variance`, exact for binary rewards at every count: `neyman` is its
-    limit for large ones.
+    Source: this package, exact for binary rewards at every count. `neyman` is its limit for large
+    ones.
 
     Right for any estimator, small counts included. Give groups of at least 2 to rloo, dr_grpo, grpo
     and maxrl.

@@ -3,7 +3,7 @@
 Axes: P prompts.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from gvmrl.allocate.plan import Plan
 from gvmrl.allocate.ties import by_hash
 from gvmrl.data import IntArray
 
-ATTEMPTS = 200
-"""Seeded attempts before a packing is given up; the first one nearly always succeeds."""
+PATIENCE = 2000
+"""Dead ends before a packing is given up; most packings meet none."""
 
 
 def pack(plan: Plan, batch_size: int, *, seed: int = 0) -> tuple[tuple[str, ...], ...]:
@@ -36,7 +36,7 @@ def pack(plan: Plan, batch_size: int, *, seed: int = 0) -> tuple[tuple[str, ...]
 
     Example:
         >>> from gvmrl import PromptStats, allocate
-        >>> stats = PromptStats(ids=("a", "b", "c"), trials_P=[8, 8, 8], successes_P=[1, 4, 8])
+        >>> stats = PromptStats(ids=("a", "b", "c"), trials_P=[8, 8, 8], successes_P=[2, 8, 8])
         >>> plan = allocate(stats, 12, rule="gvm")
         >>> plan.count_P.tolist(), sorted(map(sorted, pack(plan, 6)))
         ([6, 3, 3], [['a'], ['b', 'c']])
@@ -55,53 +55,73 @@ def pack(plan: Plan, batch_size: int, *, seed: int = 0) -> tuple[tuple[str, ...]
             f"{total} rollouts do not fill batches of {batch_size}: {total % batch_size} are left; "
             f"allocate with multiple_of={batch_size}"
         )
-    number: dict[int, int] = {}
-    for count in plan.count_P[plan.count_P > 0].tolist():
-        number[count] = number.get(count, 0) + 1
-    generator = np.random.default_rng(seed % 2**64)
-    for attempt in range(ATTEMPTS):
-        recipes = _recipes(number, total // batch_size, batch_size, generator, attempt > 0)
-        if recipes is not None:
-            return _fill(plan, [recipes[i] for i in generator.permutation(len(recipes))], seed)
-    raise ValueError(
-        f"no way was found to fill batches of {batch_size} with whole groups of "
-        f"{', '.join(map(str, sorted(number)))}; take batches that are a multiple of the sizes, or "
-        "set multiple_of and hi so that sizes divide the batch"
-    )
+    recipes = _recipes(plan.count_P, batch_size, np.random.default_rng(seed % 2**64))
+    return _fill(plan, recipes, seed)
 
 
 def _recipes(
-    number: dict[int, int],
-    num_batches: int,
+    count_P: IntArray, batch_size: int, generator: np.random.Generator
+) -> list[Counter[int]]:
+    """Return, batch by batch, how many groups of each size it takes.
+
+    Batches are filled one after the other. At a dead end some of them, drawn at random, are taken
+    apart again.
+
+    Raises:
+        ValueError: If there were too many dead ends.
+    """
+    left = Counter(count_P[count_P > 0].tolist())
+    num_batches = int(count_P.sum()) // batch_size
+    recipes: list[Counter[int]] = []
+    dead_ends = 0
+    while len(recipes) < num_batches:
+        recipe = _recipe(left, num_batches - len(recipes), batch_size, generator, dead_ends > 0)
+        if recipe is not None:
+            recipes.append(recipe)
+            left -= recipe
+            continue
+        dead_ends += 1
+        if dead_ends > PATIENCE or not recipes:
+            raise ValueError(
+                f"no way was found to fill batches of {batch_size} with whole groups of "
+                f"{', '.join(map(str, sorted(set(count_P[count_P > 0].tolist()))))}; take larger "
+                "batches, or set hi, group_min and multiple_of so that the sizes divide a batch"
+            )
+        for _ in range(min(len(recipes), int(generator.integers(1, 9)))):
+            left += recipes.pop(int(generator.integers(len(recipes))))
+    return [recipes[place] for place in generator.permutation(num_batches)]
+
+
+def _recipe(
+    left: Counter[int],
+    batches_left: int,
     batch_size: int,
     generator: np.random.Generator,
     shake: bool,
-) -> list[dict[int, int]] | None:
-    """Return, batch by batch, how many groups of each size it takes; None at a dead end."""
-    left = dict(number)
-    recipes: list[dict[int, int]] = []
-    for batches_left in range(num_batches, 0, -1):
-        sizes = sorted((size for size in left if left[size]), reverse=True)
-        reach = _reachable(sizes, left, batch_size)
-        if not reach[0] >> batch_size & 1:
-            return None
-        recipe: dict[int, int] = {}
-        room = batch_size
-        for place, size in enumerate(sizes):
-            wish = left[size] / batches_left + (generator.normal() if shake else 0.0)
-            possible = [
-                many
-                for many in range(min(left[size], room // size) + 1)
-                if reach[place + 1] >> (room - many * size) & 1
-            ]
-            recipe[size] = min(possible, key=lambda many: (abs(many - wish), many))
-            room -= recipe[size] * size
-            left[size] -= recipe[size]
-        recipes.append(recipe)
-    return recipes
+) -> Counter[int] | None:
+    """Return how many groups of each size to put into the next batch; None at a dead end.
+
+    As near to the batch's even share of each size as the sum allows; shaken, near to that.
+    """
+    sizes = sorted(left, reverse=True)
+    reach = _reachable(sizes, left, batch_size)
+    if not reach[0] >> batch_size & 1:
+        return None
+    recipe: Counter[int] = Counter()
+    room = batch_size
+    for place, size in enumerate(sizes):
+        wish = left[size] / batches_left + (generator.normal() if shake else 0.0)
+        possible = [
+            many
+            for many in range(min(left[size], room // size) + 1)
+            if reach[place + 1] >> (room - many * size) & 1
+        ]
+        recipe[size] = min(possible, key=lambda many: (abs(many - wish), many))
+        room -= recipe[size] * size
+    return recipe
 
 
-def _reachable(sizes: list[int], number: dict[int, int], limit: int) -> list[int]:
+def _reachable(sizes: list[int], number: Counter[int], limit: int) -> list[int]:
     """Return for each place the sums that the sizes from there on can make, as bits of an int."""
     reach = [1]
     for size in reversed(sizes):
@@ -115,7 +135,7 @@ def _reachable(sizes: list[int], number: dict[int, int], limit: int) -> list[int
     return reach[::-1]
 
 
-def _fill(plan: Plan, recipes: list[dict[int, int]], seed: int) -> tuple[tuple[str, ...], ...]:
+def _fill(plan: Plan, recipes: list[Counter[int]], seed: int) -> tuple[tuple[str, ...], ...]:
     """Put prompts into the batches, those of equal count in the order of their hashes."""
     rows: IntArray = by_hash(plan.ids, seed)(np.flatnonzero(plan.count_P > 0))
     waiting: dict[int, list[str]] = defaultdict(list)

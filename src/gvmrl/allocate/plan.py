@@ -62,6 +62,9 @@ class Plan:
     snr_ratio: float | None
     """The same for the signal-to-noise; judge by this one, since variance falls when nothing is
     learnt."""
+    lost_signal: float | None
+    """Predicted share in [0, 1] of the signal that belongs to prompts which add nothing to the
+    update; None as above. Where noise prevails, the signal-to-noise alone favours few prompts."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))
@@ -87,6 +90,8 @@ class Plan:
                 f"{self.estimator} update: {self.variance_ratio:.2f} times the variance and "
                 f"{self.snr_ratio:.2f} times the signal-to-noise of uniform counts, predicted"
             )
+        if self.lost_signal:
+            lines.append(f"{self.lost_signal:.1%} of the signal is in prompts that add nothing")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -171,6 +176,7 @@ def allocate(
         estimator=update.estimator if update is not None else None,
         variance_ratio=outlook.variance_ratio if outlook is not None else None,
         snr_ratio=outlook.snr_ratio if outlook is not None else None,
+        lost_signal=outlook.lost_signal if outlook is not None else None,
     )
 
 

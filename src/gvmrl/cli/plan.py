@@ -179,7 +179,7 @@ def _comparison(stats: PromptStats, plans: dict[RuleName, Plan]) -> Table:
     table.add_column("rule", no_wrap=True)
     for part in spending(stats, first):
         table.add_column(f"{part.name}\n({part.prompts})", justify="right")
-    for column in ("left out", "variance", "signal\nto noise"):
+    for column in ("left out", "signal\nlost", "variance", "signal\nto noise"):
         table.add_column(column, justify="right")
     for name, each in plans.items():
         parts = spending(stats, each)
@@ -188,7 +188,8 @@ def _comparison(stats: PromptStats, plans: dict[RuleName, Plan]) -> Table:
             name,
             *(f"{part.mean:.1f}" for part in parts),
             str(sum(part.left_out for part in parts)),
+            "-" if each.lost_signal is None else f"{each.lost_signal:.1%}",
             *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
         )
-    table.caption = "variance and signal-to-noise: predicted, over those of uniform counts"
+    table.caption = "predicted; variance and signal-to-noise over those of uniform counts"
     return table

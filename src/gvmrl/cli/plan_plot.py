@@ -25,23 +25,25 @@ def draw(path: Path, stats: PromptStats, plans: dict[RuleName, Plan], chosen: Ru
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("--plot needs matplotlib: pip install gvmrl[report]") from error
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    counts = figure.add_subplot()
     bins = spending(stats, plans[chosen])
     place_B = np.arange(len(bins))
-    axes.bar(place_B, [part.prompts for part in bins], color="0.9", label="prompts (right axis)")
-    axes.yaxis.tick_right()
-    axes.set_xticks(place_B, [part.name for part in bins])
-    axes.set_xlabel("accepted so far")
-    counts = axes.twinx()
-    counts.yaxis.tick_left()
-    counts.yaxis.set_label_position("left")
-    counts.set_ylabel("rollouts per prompt")
-    for name, each in plans.items():
+    for number, (name, each) in enumerate(plans.items()):
         means = [part.mean for part in spending(stats, each)]
-        width = 2.5 if name == chosen else 1.0
-        counts.plot(place_B, means, marker="o", markersize=3, linewidth=width, label=name)
+        width = 3.0 if name == chosen else 1.2
+        style = ("-", "--", ":")[number // 10]
+        counts.plot(place_B, means, style, marker="o", markersize=3, linewidth=width, label=name)
     counts.set_ylim(bottom=0)
+    counts.set_ylabel("rollouts per prompt")
+    counts.set_xlabel("accepted so far")
+    counts.set_xticks(place_B, [part.name for part in bins], fontsize="small")
+    prompts = counts.twinx()
+    prompts.bar(place_B, [part.prompts for part in bins], color="0.9", label="prompts")
+    prompts.set_ylabel("prompts")
+    # the lines in front of the bars
+    counts.set_zorder(prompts.get_zorder() + 1)
+    counts.patch.set_visible(False)
     figure.legend(loc="outside right upper", fontsize="small")
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
