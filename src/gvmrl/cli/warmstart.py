@@ -28,7 +28,7 @@ class WarmstartConfig:
     """Folder of the model; must not exist yet."""
     seed: int = 0
     """Decides the initial weights and the demonstrations; 0 made the shipped model."""
-    mastery_steps: int = 6000
+    mastery_steps: int = 7000
     """Supervised steps on right demonstrations."""
     forget_steps: int = 800
     """Supervised steps on demonstrations that forget carries."""
@@ -43,7 +43,7 @@ class WarmstartConfig:
 def warmstart(config: Annotated[WarmstartConfig, tyro.conf.arg(name="")]) -> None:
     """Make the built-in model again from scratch, and show its pass rates.
 
-    Takes a few minutes. Example: gvmrl warmstart --out runs/warmstart
+    Takes 5 to 12 minutes. Example: gvmrl warmstart --out runs/warmstart
     """
     if config.out.exists():
         raise InputError(f"out {config.out} exists already; give a new folder")

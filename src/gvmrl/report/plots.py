@@ -49,7 +49,7 @@ def curves(runs: Sequence[RunRecord]) -> str:
 
 def counts(runs: Sequence[RunRecord]) -> str:
     """Mean rollouts of a prompt against its pilots' acceptance rate, over all steps."""
-    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(4.9, 3.2), layout="constrained")
     axes = figure.subplots()
     for label, colour in _colours(runs).items():
         rate_P, count_P = _rates_and_counts([run for run in runs if run.label == label])
@@ -71,7 +71,7 @@ def counts(runs: Sequence[RunRecord]) -> str:
 def spending(runs: Sequence[RunRecord]) -> str:
     """Share of all rollouts: pilots thrown away, and training groups by what came out."""
     labels = list(_colours(runs))
-    figure = Figure(figsize=(5.4, 0.9 + 0.5 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(4.9, 0.9 + 0.5 * len(labels)), layout="constrained")
     axes = figure.subplots()
     share_LK = np.array([_shares([run for run in runs if run.label == label]) for label in labels])
     left_L = np.zeros(len(labels))

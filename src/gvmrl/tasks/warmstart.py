@@ -35,7 +35,7 @@ from gvmrl.tasks.arithmetic import (
 PAD_ID = 0
 EOS_ID = 1
 NUM_ROWS = 128
-"""Demonstrations of a step on right ones; twice as many on those that forget."""
+"""Chains drawn for a step, held-out ones included, which are left out; twice as many to forget."""
 _TOKEN_IDS = {character: number for number, character in enumerate(ALPHABET, start=2)}
 _MAX_COMPLETION = 3 * MAX_TERMS + 1
 _IGNORED = -100
