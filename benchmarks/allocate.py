@@ -18,7 +18,7 @@ from gvmrl import PromptStats, allocate
 from gvmrl.allocate import RULES, Rule
 from gvmrl.allocate.counts import apportion, greedy
 from gvmrl.allocate.demand import Proportional
-from gvmrl.allocate.matched import least_variance
+from gvmrl.allocate.rules.matched import least_variance
 from gvmrl.data import FloatArray, IntArray
 
 ROLLOUTS = 8

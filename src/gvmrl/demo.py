@@ -16,7 +16,7 @@ from gvmrl.report.runs import RunRecord, load_run
 
 RULES = ("uniform", "gvm")
 LOSSES = ("raft++", "grpo")
-SETTINGS = ("--optim.lr", "3e-4", "--log.eval-every", "5")
+SETTINGS = ("--optim.lr", "2e-4", "--log.eval-every", "10")
 """What all arms share and `gvmrl train` does not have as its default; see configs/demo.toml."""
 POLL_S = 0.2
 

@@ -16,7 +16,7 @@ import pytest
 
 from gvmrl.allocate import RULES
 from gvmrl.allocate.demand import Proportional, Rule
-from gvmrl.allocate.masks import greso, mopps
+from gvmrl.allocate.rules.masks import greso, mopps
 from gvmrl.stats import PromptStats
 
 PAGE = Path(__file__).parents[2] / "docs" / "allocation.md"

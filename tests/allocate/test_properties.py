@@ -22,13 +22,13 @@ from gvmrl.allocate import (
     maximise_gain,
     mixed,
 )
-from gvmrl.allocate.catalog import ROUND_RULES
 from gvmrl.allocate.demand import Proportional
-from gvmrl.allocate.gains import vip
-from gvmrl.allocate.masks import mopps
-from gvmrl.allocate.matched import least_variance, neyman
-from gvmrl.allocate.rates import beta_rate, discounted_rate, fitted_rate
-from gvmrl.allocate.rules import dars
+from gvmrl.allocate.rules.catalog import ROUND_RULES
+from gvmrl.allocate.rules.gains import vip
+from gvmrl.allocate.rules.masks import mopps
+from gvmrl.allocate.rules.matched import least_variance, neyman
+from gvmrl.allocate.rules.rates import beta_rate, discounted_rate, fitted_rate
+from gvmrl.allocate.rules.weights import dars
 from gvmrl.data import FloatArray
 from gvmrl.stats import PromptStats
 

@@ -5,13 +5,13 @@ published rules), `plan` (all of it together).
 """
 
 from gvmrl.allocate.bounds import Limits
-from gvmrl.allocate.catalog import RULES, RuleName
 from gvmrl.allocate.demand import Demand, Rule, in_proportion, maximise_gain, minimise_variance
-from gvmrl.allocate.forecast import Update
-from gvmrl.allocate.masks import masked, mixed
-from gvmrl.allocate.objective import Objective
 from gvmrl.allocate.plan import Plan, RuleMismatchWarning, allocate
-from gvmrl.allocate.rules import gvm, uniform
+from gvmrl.allocate.rules.catalog import RULES, RuleName
+from gvmrl.allocate.rules.masks import masked, mixed
+from gvmrl.allocate.rules.weights import gvm, uniform
+from gvmrl.allocate.update.forecast import Update
+from gvmrl.allocate.update.objective import Objective
 
 __all__ = [
     "RULES",

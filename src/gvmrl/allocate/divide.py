@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gvmrl.allocate.bounds import Bounds, Limits
-from gvmrl.allocate.catalog import ROUND_RULES, name_of
 from gvmrl.allocate.counts import solve
 from gvmrl.allocate.demand import Demand, Proportional, Rule
 from gvmrl.allocate.groups import let_in, totals
-from gvmrl.allocate.masks import Masked
-from gvmrl.allocate.rules import uniform
+from gvmrl.allocate.rules.catalog import ROUND_RULES, name_of
+from gvmrl.allocate.rules.masks import Masked
+from gvmrl.allocate.rules.weights import uniform
 from gvmrl.allocate.ties import by_hash
 from gvmrl.data import BoolArray, FloatArray, IntArray
 from gvmrl.stats import PromptStats

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gvmrl.allocate.bounds import Limits, bounds_of
-from gvmrl.allocate.catalog import RuleName, describe, fitted, rule_named, target_of
 from gvmrl.allocate.demand import Rule
 from gvmrl.allocate.divide import divide
-from gvmrl.allocate.estimators import Estimator
-from gvmrl.allocate.forecast import Forecast, Update, forecast, weight_of
-from gvmrl.allocate.matched import least_variance
+from gvmrl.allocate.rules.catalog import RuleName, describe, fitted, rule_named, target_of
+from gvmrl.allocate.rules.matched import least_variance
+from gvmrl.allocate.update.estimators import Estimator
+from gvmrl.allocate.update.forecast import Forecast, Update, forecast, weight_of
 from gvmrl.data import FloatArray, IntArray
 from gvmrl.stats import PromptStats
 

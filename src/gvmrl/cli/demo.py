@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from gvmrl.errors import InputError
 from gvmrl.files import write_text
 
 
-def demo(out: Path = Path("runs/demo"), steps: int = 80, seeds: int = 3, jobs: int = 0) -> None:
+def demo(out: Path = Path("runs/demo"), steps: int = 100, seeds: int = 3, jobs: int = 0) -> None:
     """Train the built-in model four ways at equal updates and write a page of curves.
 
     The arms are uniform and GVM allocation, each with RAFT++ and GRPO. A finished arm is not run
@@ -50,7 +50,7 @@ def demo(out: Path = Path("runs/demo"), steps: int = 80, seeds: int = 3, jobs: i
         runs, verdict = run_demo(arms, ("--steps", str(steps)), jobs or os.cpu_count() or 1, show)
     write_page(out / "report.html", runs, title="gvmrl demo", verdict=verdict)
     write_text(out / "curves.svg", curves(runs))
-    sheet = Table(*COLUMNS)
+    sheet = Table(Column(COLUMNS[0], no_wrap=True), *COLUMNS[1:])
     for row in table(runs):
         sheet.add_row(*row)
     console.print(sheet)

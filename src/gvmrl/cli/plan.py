@@ -23,8 +23,8 @@ from gvmrl.allocate import (
     gvm,
 )
 from gvmrl.allocate.bins import spending
-from gvmrl.allocate.estimators import Estimator
-from gvmrl.allocate.objective import ObjectiveName
+from gvmrl.allocate.update.estimators import Estimator
+from gvmrl.allocate.update.objective import ObjectiveName
 from gvmrl.errors import InputError
 from gvmrl.files import json_line
 from gvmrl.stats import PromptStats

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gvmrl.allocate.estimators import check_rates
+from gvmrl.allocate.update.estimators import check_rates
 from gvmrl.data import FloatArray
 
 

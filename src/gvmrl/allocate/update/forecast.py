@@ -10,12 +10,12 @@ import numpy as np
 from gvmrl.allocate.bounds import Bounds
 from gvmrl.allocate.counts import solve
 from gvmrl.allocate.demand import in_proportion
-from gvmrl.allocate.estimators import Estimator, form_of
-from gvmrl.allocate.norms import gradient_norms
-from gvmrl.allocate.objective import Objective, debias_weight, loss_weights
-from gvmrl.allocate.rates import Rate, fitted_rate
-from gvmrl.allocate.scores import score_model, signal_limit
-from gvmrl.allocate.variance import UpdatePrediction, predict_update
+from gvmrl.allocate.rules.norms import gradient_norms
+from gvmrl.allocate.rules.rates import Rate, fitted_rate
+from gvmrl.allocate.update.estimators import Estimator, form_of
+from gvmrl.allocate.update.objective import Objective, debias_weight, loss_weights
+from gvmrl.allocate.update.scores import score_model, signal_limit
+from gvmrl.allocate.update.variance import UpdatePrediction, predict_update
 from gvmrl.data import FloatArray, IntArray
 from gvmrl.stats import PromptStats
 

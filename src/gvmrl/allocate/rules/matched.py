@@ -6,13 +6,13 @@ Axes: P prompts, all of them seen.
 from dataclasses import replace
 
 from gvmrl.allocate.demand import Demand, minimise_variance
-from gvmrl.allocate.estimators import Estimator
-from gvmrl.allocate.norms import gradient_norms
-from gvmrl.allocate.objective import Objective
-from gvmrl.allocate.rates import Rate, raw_rate
-from gvmrl.allocate.scores import score_model
-from gvmrl.allocate.variance import least_variance as least_variance_demand
-from gvmrl.allocate.variance import neyman_weight
+from gvmrl.allocate.rules.norms import gradient_norms
+from gvmrl.allocate.rules.rates import Rate, raw_rate
+from gvmrl.allocate.update.estimators import Estimator
+from gvmrl.allocate.update.objective import Objective
+from gvmrl.allocate.update.scores import score_model
+from gvmrl.allocate.update.variance import least_variance as least_variance_demand
+from gvmrl.allocate.update.variance import neyman_weight
 from gvmrl.stats import PromptStats
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from gvmrl.allocate.estimators import Estimator, check_rates, form_of, moments
+from gvmrl.allocate.update.estimators import Estimator, check_rates, form_of, moments
 from gvmrl.data import FloatArray, IntArray
 
 ObjectiveName = Literal["native", "expected_reward", "log_likelihood", "arcsin", "pass_at_k"]

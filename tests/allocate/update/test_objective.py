@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gvmrl.allocate.estimators import Estimator, form_of
-from gvmrl.allocate.objective import (
+from gvmrl.allocate.update.estimators import Estimator, form_of
+from gvmrl.allocate.update.objective import (
     TARGETS,
     LossWeights,
     Objective,
@@ -141,7 +141,7 @@ def test_inputs_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_examples_of_the_page_run() -> None:
-    page = Path(__file__).parents[2] / "docs" / "objective.md"
+    page = Path(__file__).parents[3] / "docs" / "objective.md"
     result = doctest.testfile(str(page), module_relative=False)
     assert result.attempted >= 10
     assert result.failed == 0

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gvmrl.allocate.counts import apportion
-from gvmrl.allocate.estimators import Estimator, form_of, moments
-from gvmrl.allocate.objective import Objective, debias_weight
-from gvmrl.allocate.scores import ScoreModel, score_model, signal_limit
-from gvmrl.allocate.variance import (
+from gvmrl.allocate.update.estimators import Estimator, form_of, moments
+from gvmrl.allocate.update.objective import Objective, debias_weight
+from gvmrl.allocate.update.scores import ScoreModel, score_model, signal_limit
+from gvmrl.allocate.update.variance import (
     debiased_variance,
     least_variance,
     neyman_weight,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gvmrl.allocate.estimators import Estimator, moments
-from gvmrl.allocate.objective import (
+from gvmrl.allocate.update.estimators import Estimator, moments
+from gvmrl.allocate.update.objective import (
     NATIVE,
     TARGETS,
     Objective,
@@ -23,8 +23,8 @@ from gvmrl.allocate.objective import (
     loss_weights,
     target_factor,
 )
-from gvmrl.allocate.scores import score_model
-from gvmrl.allocate.variance import predict_update, update_variance
+from gvmrl.allocate.update.scores import score_model
+from gvmrl.allocate.update.variance import predict_update, update_variance
 from gvmrl.data import FloatArray, IntArray
 
 every_estimator = pytest.mark.parametrize("estimator", get_args(Estimator))

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Literal
 
 from gvmrl.allocate.demand import Rule
-from gvmrl.allocate.estimators import Estimator
-from gvmrl.allocate.gains import coba, hora, knapsack, vip
-from gvmrl.allocate.matched import least_variance, neyman
-from gvmrl.allocate.rounds import pilot_commit, reinforce_ada, speed
-from gvmrl.allocate.rules import cures, dars, e3, gvm, informative, uniform
+from gvmrl.allocate.rules.gains import coba, hora, knapsack, vip
+from gvmrl.allocate.rules.matched import least_variance, neyman
+from gvmrl.allocate.rules.rounds import pilot_commit, reinforce_ada, speed
+from gvmrl.allocate.rules.weights import cures, dars, e3, gvm, informative, uniform
+from gvmrl.allocate.update.estimators import Estimator
 
 RuleName = Literal[
     "uniform",

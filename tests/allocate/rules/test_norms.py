@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gvmrl.allocate.norms import Norms, gradient_norms
+from gvmrl.allocate.rules.norms import Norms, gradient_norms
 from gvmrl.data import FloatArray
 from gvmrl.stats import PromptStats
 

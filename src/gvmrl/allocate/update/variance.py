@@ -14,16 +14,16 @@ from numpy.typing import ArrayLike
 from gvmrl.allocate.bounds import Bounds
 from gvmrl.allocate.counts import solve
 from gvmrl.allocate.demand import Demand
-from gvmrl.allocate.estimators import Estimator, Moments, form_of, moments
-from gvmrl.allocate.objective import (
+from gvmrl.allocate.ties import Order, by_row
+from gvmrl.allocate.update.estimators import Estimator, Moments, form_of, moments
+from gvmrl.allocate.update.objective import (
     RATE_FLOOR,
     WEIGHT_LIMIT,
     Objective,
     objective_ratio,
     target_factor,
 )
-from gvmrl.allocate.scores import ScoreModel
-from gvmrl.allocate.ties import Order, by_row
+from gvmrl.allocate.update.scores import ScoreModel
 from gvmrl.data import FloatArray, IntArray
 
 
@@ -41,7 +41,7 @@ def update_variance(estimator: Estimator, model: ScoreModel, count_P: IntArray) 
         ValueError: As `moments`.
 
     Example:
-        >>> from gvmrl.allocate.scores import score_model
+        >>> from gvmrl.allocate.update.scores import score_model
         >>> update_variance("rloo", score_model(0.5), np.array([4])).tolist()
         [0.08333333333333333]
     """
@@ -90,7 +90,7 @@ def neyman_weight(
         ValueError: If a cost is not > 0, or as `target_factor`.
 
     Example:
-        >>> from gvmrl.allocate.scores import score_model
+        >>> from gvmrl.allocate.update.scores import score_model
         >>> neyman_weight("raft", Objective(), score_model([0.25, 0.0], 3.0)).tolist()
         [6.0, 0.0]
     """
@@ -289,7 +289,7 @@ def optimal_counts(
         ValueError: If the bounds cross, or the budget does not fit them.
 
     Example:
-        >>> from gvmrl.allocate.scores import score_model
+        >>> from gvmrl.allocate.update.scores import score_model
         >>> model = score_model([0.5, 0.5, 0.0], [2.0, 1.0, 1.0], [2.0, 1.0, 1.0])
         >>> demand = least_variance("rloo", Objective(), model)
         >>> optimal_counts(demand, 12, lo_P=np.zeros(3, int), hi_P=np.full(3, 16)).tolist()

@@ -8,8 +8,8 @@ import pytest
 
 from gvmrl.allocate import Limits, Objective, Update, allocate
 from gvmrl.allocate.bounds import bounds_of
-from gvmrl.allocate.forecast import forecast
-from gvmrl.allocate.rates import raw_rate
+from gvmrl.allocate.rules.rates import raw_rate
+from gvmrl.allocate.update.forecast import forecast
 from gvmrl.data import FloatArray, IntArray
 from gvmrl.stats import PromptStats
 

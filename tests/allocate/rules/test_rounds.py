@@ -5,7 +5,7 @@ import pytest
 
 from gvmrl.allocate import allocate
 from gvmrl.allocate.demand import Demand
-from gvmrl.allocate.rounds import pilot_commit, reinforce_ada, speed, wanted
+from gvmrl.allocate.rules.rounds import pilot_commit, reinforce_ada, speed, wanted
 from gvmrl.stats import PromptStats
 
 

@@ -23,7 +23,7 @@ def masked(rule: Rule, mask: Mask) -> Rule:
     Example:
         >>> from functools import partial
         >>> from gvmrl import PromptStats, allocate
-        >>> from gvmrl.allocate.rules import uniform
+        >>> from gvmrl.allocate.rules.weights import uniform
         >>> stats = PromptStats(ids=("a", "b", "c"), trials_P=[8, 8, 8], successes_P=[0, 4, 8])
         >>> rule = masked(uniform, partial(mopps, keep=1))
         >>> allocate(stats, 6, rule=rule).count_P.tolist()

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from gvmrl.allocate import allocate
 from gvmrl.allocate.demand import Demand, Proportional
-from gvmrl.allocate.estimators import Estimator
-from gvmrl.allocate.matched import least_variance, neyman
-from gvmrl.allocate.rates import beta_rate
-from gvmrl.allocate.rules import cures, dars, e3, gvm, informative, uniform
+from gvmrl.allocate.rules.matched import least_variance, neyman
+from gvmrl.allocate.rules.rates import beta_rate
+from gvmrl.allocate.rules.weights import cures, dars, e3, gvm, informative, uniform
+from gvmrl.allocate.update.estimators import Estimator
 from gvmrl.data import FloatArray
 from gvmrl.stats import PromptStats
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gvmrl.allocate import allocate
 from gvmrl.allocate.demand import Rule
-from gvmrl.allocate.gains import coba, hora, knapsack, log_gamma, vip
+from gvmrl.allocate.rules.gains import coba, hora, knapsack, log_gamma, vip
 from gvmrl.data import FloatArray
 from gvmrl.stats import PromptStats
 

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from gvmrl.allocate.demand import Demand, in_proportion, maximise_gain, minimise_variance
-from gvmrl.allocate.norms import gradient_norms
-from gvmrl.allocate.rates import Rate, raw_rate
+from gvmrl.allocate.rules.norms import gradient_norms
+from gvmrl.allocate.rules.rates import Rate, raw_rate
 from gvmrl.data import FloatArray
 from gvmrl.stats import PromptStats
 

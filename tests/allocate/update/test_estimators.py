@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gvmrl.allocate import estimators
-from gvmrl.allocate.estimators import FORMS, Estimator, binomial, form_of, moments, summed
+from gvmrl.allocate.update import estimators
+from gvmrl.allocate.update.estimators import FORMS, Estimator, binomial, form_of, moments, summed
 
 every_estimator = pytest.mark.parametrize("estimator", get_args(Estimator))
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from gvmrl.allocate.demand import Demand, maximise_gain
-from gvmrl.allocate.rates import Rate, raw_rate
-from gvmrl.allocate.rules import mean
+from gvmrl.allocate.rules.rates import Rate, raw_rate
+from gvmrl.allocate.rules.weights import mean
 from gvmrl.data import FloatArray
 from gvmrl.stats import PromptStats
 

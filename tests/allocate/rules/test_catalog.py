@@ -6,11 +6,11 @@ from typing import get_args
 import pytest
 
 from gvmrl.allocate import RULES, RuleName, gvm
-from gvmrl.allocate.catalog import describe, fitted, name_of, rule_named, target_of
 from gvmrl.allocate.demand import Demand, Rule
-from gvmrl.allocate.gains import vip
-from gvmrl.allocate.matched import least_variance, neyman
-from gvmrl.allocate.rates import beta_rate
+from gvmrl.allocate.rules.catalog import describe, fitted, name_of, rule_named, target_of
+from gvmrl.allocate.rules.gains import vip
+from gvmrl.allocate.rules.matched import least_variance, neyman
+from gvmrl.allocate.rules.rates import beta_rate
 from gvmrl.stats import PromptStats
 
 

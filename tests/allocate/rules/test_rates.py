@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gvmrl.allocate.rates import Rate, beta_rate, discounted_rate, fitted_rate, raw_rate
+from gvmrl.allocate.rules.rates import Rate, beta_rate, discounted_rate, fitted_rate, raw_rate
 from gvmrl.stats import PromptStats
 
 

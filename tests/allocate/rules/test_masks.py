@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gvmrl.allocate import Limits, allocate, gvm, masked, mixed
-from gvmrl.allocate.masks import greso, mopps
-from gvmrl.allocate.matched import neyman
-from gvmrl.allocate.rates import beta_rate
+from gvmrl.allocate.rules.masks import greso, mopps
+from gvmrl.allocate.rules.matched import neyman
+from gvmrl.allocate.rules.rates import beta_rate
 from gvmrl.data import BoolArray
 from gvmrl.stats import PromptStats
 
