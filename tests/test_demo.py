@@ -65,7 +65,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
 
 def test_the_shipped_config_is_an_arm_of_the_demo(tmp_path: Path) -> None:
     arm = Arm(rule="gvm", loss="raft++", seed=0, folder=tmp_path)
-    in_the_demo = [*SETTINGS, *arm.flags, "--steps", "100"]
+    in_the_demo = [*SETTINGS, *arm.flags, "--steps", "80"]
     from_the_file = [f"@{CONFIG}", "--out", str(arm.out)]
     one, other = (
         tyro.cli(RunConfig, args=expand_files(flags)) for flags in (in_the_demo, from_the_file)

@@ -12,7 +12,7 @@ from gvmrl.errors import InputError
 from gvmrl.files import write_text
 
 
-def demo(out: Path = Path("runs/demo"), steps: int = 100, seeds: int = 3, jobs: int = 0) -> None:
+def demo(out: Path = Path("runs/demo"), steps: int = 80, seeds: int = 3, jobs: int = 0) -> None:
     """Train the built-in model four ways at equal updates and write a page of curves.
 
     The arms are uniform and GVM allocation, each with RAFT++ and GRPO. A finished arm is not run
@@ -30,7 +30,7 @@ def demo(out: Path = Path("runs/demo"), steps: int = 100, seeds: int = 3, jobs: 
         from gvmrl.report.plots import curves
     except ImportError as error:
         raise InputError(f"the demo needs {error.name}: pip install gvmrl[hf,report]") from error
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
