@@ -115,6 +115,15 @@ class Moments:
     spread_P: FloatArray
     """[P] variance of the coefficient in front of delta, which comes from m alone."""
 
+    def take(self, row_K: IntArray) -> "Moments":
+        """Return the moments of some rows, in the order given; a row may come more than once."""
+        return Moments(
+            factor_P=self.factor_P[row_K],
+            accepted_P=self.accepted_P[row_K],
+            rejected_P=self.rejected_P[row_K],
+            spread_P=self.spread_P[row_K],
+        )
+
 
 def moments(estimator: Estimator, count_P: IntArray, accept_rate_P: FloatArray) -> Moments:
     """Return the moments of each prompt's update from `count_P` rollouts.

@@ -1,6 +1,6 @@
 """The variance of an update as a function of the counts, and the counts that make it least.
 
-Axes: P prompts.
+Axes: P prompts, K some of them, U different rates, J different pairs of count and rate.
 
 Variances are traces of covariance matrices. Rollouts of different prompts are independent, so the
 variance of a step is the sum over its prompts, whatever directions their gradients have.
@@ -186,8 +186,10 @@ class LeastVariance:
 
     estimator: Estimator
     """Which update."""
-    rate_P: FloatArray
-    """[P] acceptance rates, `RATE_FLOOR` away from 0 and 1."""
+    rate_U: FloatArray
+    """[U] the different acceptance rates, `RATE_FLOOR` away from 0 and 1."""
+    level_P: IntArray
+    """[P] place of each prompt's rate in `rate_U`."""
     target_P: FloatArray
     """[P] `target_factor`."""
     square_3P: FloatArray
@@ -240,7 +242,11 @@ class LeastVariance:
 
     def _variance(self, row_K: IntArray, count_K: IntArray) -> FloatArray:
         """Return [K] the variances of some rows."""
-        part = moments(self.estimator, count_K, self.rate_P[row_K])
+        # Rates come from a few whole numbers, so a million prompts share some hundred pairs of
+        # count and rate: the moments of each pair are summed once.
+        pair_J, place_K = _distinct(count_K * self.rate_U.size + self.level_P[row_K])
+        count_J, level_J = np.divmod(pair_J, self.rate_U.size)
+        part = moments(self.estimator, count_J, self.rate_U[level_J]).take(place_K)
         return _debiased(part, self.target_P[row_K], self.square_3P[:, row_K])
 
 
@@ -253,9 +259,12 @@ def least_variance(estimator: Estimator, objective: Objective, model: ScoreModel
     Raises:
         ValueError: As `target_factor`.
     """
+    rate_P = np.clip(model.accept_rate_P, RATE_FLOOR, 1 - RATE_FLOOR)
+    rate_U, level_P = np.unique(rate_P, return_inverse=True)
     return LeastVariance(
         estimator=estimator,
-        rate_P=np.clip(model.accept_rate_P, RATE_FLOOR, 1 - RATE_FLOOR),
+        rate_U=rate_U,
+        level_P=level_P.astype(np.int64),
         target_P=target_factor(estimator, objective, model.accept_rate_P),
         square_3P=model.squares(model.unit),
         weight_P=neyman_weight(estimator, objective, model) / model.unit,
@@ -317,6 +326,15 @@ def optimal_counts(
     )
     bounds.check_feasible()
     return solve(demand, bounds).astype(np.int64)
+
+
+def _distinct(key_K: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the different keys, ascending, and [K] the place of each key among them."""
+    if not key_K.size or key_K.max() > 8 * key_K.size:
+        key_J, place_K = np.unique(key_K, return_inverse=True)
+        return key_J, place_K.astype(np.int64)
+    present = np.bincount(key_K) > 0  # ten times as fast as sorting
+    return np.flatnonzero(present), np.cumsum(present)[key_K] - 1
 
 
 def _debiased(part: Moments, target_P: FloatArray, square_3P: FloatArray) -> FloatArray:
