@@ -9,6 +9,7 @@ model at temperature 1, with the same limit on their length.
 import argparse
 import time
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
@@ -44,7 +45,8 @@ def main() -> None:
         texts = [problem.question for problem in problems for _ in range(args.rollouts)]
         policy.tokenizer.padding_side = "left"
         batch = policy.tokenizer(texts, return_tensors="pt", padding=True)
-        token_BT = policy.module.generate(
+        generate = cast("Callable[..., torch.Tensor]", policy.module.generate)
+        token_BT = generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             do_sample=True,

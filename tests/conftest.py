@@ -18,10 +18,9 @@ from gvmrl.model import Policy, load_policy
 from gvmrl.tasks.arithmetic import make_problems
 from gvmrl.tasks.encode import encode
 
-# The clock is no oracle: a busy machine must not fail a test.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+# Always the same examples, so that a red run is red again; the clock is no oracle.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -241,7 +241,8 @@ def _check_row(where: str, row: Row) -> None:
             many, most = _number(where, part, row[part]), _number(where, whole, row[whole])
             if many > most:
                 raise InputError(
-                    f"{where}: {part} must be at most {whole}, got {many:g} of {most:g}"
+                    f"{where}: {part} must be at most {whole}, got {many:g} of {most:g}; "
+                    "correct the row"
                 )
 
 
@@ -250,7 +251,10 @@ def _number(where: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{where}: {name} must be a number, got {value!r}")
     if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{where}: {name} must be finite and >= 0, got {value}")
+        remedy = (
+            "leave the field out where it is not known" if name in OPTIONAL else "correct the row"
+        )
+        raise InputError(f"{where}: {name} must be finite and >= 0, got {value}; {remedy}")
     if name == "cost" and value == 0:
         raise InputError(f"{where}: cost must be > 0, got {value}; give expected tokens")
     return value

@@ -126,3 +126,10 @@ def test_a_chat_template_that_refuses_the_system_message_is_an_input_error() -> 
 def test_a_prompt_without_tokens_is_an_input_error() -> None:
     with pytest.raises(InputError, match=r"problem p9 has no tokens to continue: ' '"):
         encode([Problem("p9", " ", "0")], tokenizer("$A"), max_prompt_tokens=9)
+
+
+def test_a_character_that_the_tokenizer_does_not_know_is_an_error_with_the_problem() -> None:
+    model = Model(models.WordLevel({"one": 0}, "<unk>"))
+    made = PreTrainedTokenizerFast(tokenizer_object=model)
+    with pytest.raises(InputError, match=r"cannot read problem p1, 'one plus two': .*right model"):
+        encode([PROBLEM], made, max_prompt_tokens=10)

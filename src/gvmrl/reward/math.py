@@ -63,9 +63,10 @@ def final_number(text: str) -> str | None:
 
 def final_total(text: str) -> str | None:
     """Return the last of comma-separated whole numbers that end in a full stop: `55,50.` -> 50."""
-    totals, stop, _ = text.rpartition(".")
+    totals, stop, rest = text.rpartition(".")
     total = totals.rpartition(",")[2].strip()
-    return total if stop and _WHOLE_NUMBER.fullmatch(total) else None
+    ended = stop and not rest.strip()
+    return total if ended and _WHOLE_NUMBER.fullmatch(total) else None
 
 
 def whole_text(text: str) -> str | None:

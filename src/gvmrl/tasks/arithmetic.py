@@ -135,12 +135,6 @@ def write_totals(totals: tuple[int, ...]) -> str:
     return ",".join(map(str, totals)) + "."
 
 
-def extract_answer(text: str) -> str | None:
-    """Return the last total of a finished completion (`55,50.` -> `50`), None if it has none."""
-    match = re.search(r"(?:^|,)([0-9]+)\.$", text)
-    return match.group(1) if match else None
-
-
 def draw_chains(rng: np.random.Generator, num: int, term_counts: Sequence[int]) -> list[Chain]:
     """Draw chains at random.
 

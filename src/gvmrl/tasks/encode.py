@@ -84,7 +84,15 @@ def encode(
     lengths: dict[str, int] = {}
     for problem in problems:
         text = f"{problem.question}\n{instruction}" if instruction else problem.question
-        token_ids = _chat_ids(text, system, tokenizer) if chat else _plain_ids(text, tokenizer)
+        try:
+            token_ids = _chat_ids(text, system, tokenizer) if chat else _plain_ids(text, tokenizer)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the model's tokenizer cannot read problem {problem.id}, {text[:60]!r}: {error}; "
+                "is it the right model for these data?"
+            ) from error
         if not token_ids:
             raise InputError(f"problem {problem.id} has no tokens to continue: {text[:60]!r}")
         if len(token_ids) > max_prompt_tokens:

@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gvmrl.data import FloatArray, Problem
 from gvmrl.files import replacing
+from gvmrl.reward.math import final_total
 from gvmrl.tasks.arithmetic import (
     ALPHABET,
     MAX_TERMS,
@@ -28,7 +29,6 @@ from gvmrl.tasks.arithmetic import (
     Chain,
     carries,
     draw_chains,
-    extract_answer,
     write_totals,
 )
 
@@ -278,10 +278,7 @@ def measure_pass_rates(
         token_BT[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
     )
     right_B = np.array(
-        [
-            extract_answer(text) == problems[row // num_samples].answer
-            for row, text in enumerate(texts)
-        ]
+        [final_total(text) == problems[row // num_samples].answer for row, text in enumerate(texts)]
     )
     return right_B.reshape(len(problems), num_samples).mean(axis=1)
 
