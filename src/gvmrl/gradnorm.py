@@ -23,7 +23,7 @@ Axes: R sequences, B rows of a batch, T input positions, S completion positions,
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -31,10 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from gvmrl.config import Norm
 from gvmrl.data import FloatArray, TokenSequence
 from gvmrl.model import head_fault, microbatches, pad_right
-
-Norm = Literal["input_embedding", "output_head", "all_parameters"]
 
 # Floats of a vocabulary block. A CPU wants them in its cache, and then computing logits twice is
 # no dearer than keeping them; a GPU wants few kernels.

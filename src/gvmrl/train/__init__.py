@@ -1,1 +1,1 @@
-"""TBD."""
+"""Training: the loop, the losses and their weights, updates, checkpoints and metrics."""
