@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from gvmrl.data import FloatArray
 from gvmrl.report.runs import AXES, RunRecord
@@ -42,6 +43,7 @@ def curves(runs: Sequence[RunRecord]) -> str:
                     [np.interp(shortest, run.cost_E(axis), run.accuracy_E) for run in same], axis=0
                 )
                 axes.plot(shortest, mean_E, color=colour, linewidth=2.2, label=label)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         _finish(axes, title, "held-out accuracy")
     figure.axes[0].legend(frameon=False)
     return _svg(figure)
