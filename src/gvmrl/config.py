@@ -252,7 +252,7 @@ class LogConfig:
 class RunConfig:
     """One training run."""
 
-    out: Path
+    out: Path = Path("runs/train")
     """Folder of the run; an existing one is resumed, and must have the same settings."""
     seed: int = 0
     """Decides prompts, samples and order; the same seed gives the same run."""

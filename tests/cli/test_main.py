@@ -59,7 +59,7 @@ TRAIN = ("train", "--out", "run")
     ("args", "words"),
     [
         (("trian",), "there is no command 'trian'"),
-        (("train",), "Missing from gvmrl train: --out"),
+        (("plan",), "--budget"),
         ((*TRAIN, "--allocation.bugdet", "3"), "--allocation.bugdet"),
         ((*TRAIN, "--allocation.rul", "gvm"), "perhaps you meant --allocation.rule"),
         ((*TRAIN, "--allocation.rule", "gvn"), "invalid choice 'gvn'"),
