@@ -4,6 +4,7 @@ Axes: B rows, T positions of a padded row, N completion tokens of all rows (flat
 """
 
 import sys
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -267,15 +268,17 @@ def _add_lora(
 ) -> "PeftModel":
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if checkpoint_folder is not None:
-        return PeftModel.from_pretrained(module, str(checkpoint_folder), is_trainable=True)
     settings = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(module, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that was changed
+        if checkpoint_folder is not None:
+            return PeftModel.from_pretrained(module, str(checkpoint_folder), is_trainable=True)
+        return get_peft_model(module, settings)
 
 
 def head_fault(base: PreTrainedModel, model: nn.Module) -> str | None:
