@@ -35,6 +35,15 @@ OUT = Path("run")
         (AllocationConfig, "alpha", NAN, "allocation.alpha must be >= 0, got nan"),
         (AllocationConfig, "beta", 0.5, "allocation.beta must be >= 1, got 0.5"),
         (AllocationConfig, "hi", -1, "allocation.hi must be >= 0, got -1"),
+        (AllocationConfig, "group", 1, "allocation.group must be >= 2, got 1"),
+        (
+            AllocationConfig,
+            "audit_rate",
+            1.0,
+            r"allocation.audit_rate must be in \[0, 1\), got 1.0",
+        ),
+        (AllocationConfig, "predictor_every", 0, "allocation.predictor_every must be >= 1"),
+        (LossConfig, "baseline", "history", "loss.baseline is for losses that have one; raft"),
         (LossConfig, "kl_coef", -0.1, "loss.kl_coef must be >= 0, got -0.1"),
         (LossConfig, "weighting", "prompt_mean", "loss.weighting for raft.. must be one of auto"),
         (OptimConfig, "lr", 0.0, "optim.lr must be > 0 and finite, got 0.0"),
@@ -54,14 +63,23 @@ def test_a_setting_out_of_its_range_is_named_with_its_bound(
     [
         ({"rollouts_per_update": 48}, "must be a multiple of rollouts_per_update .48., got 128"),
         ({"steps": 0}, "steps must be >= 1, got 0"),
-        ({"allocation": AllocationConfig(lo=9)}, "is 128, 16 too few for 16 .*allocation.lo = 9"),
-        ({"allocation": AllocationConfig(hi=7)}, "is 128, 16 more than 16 .*allocation.hi = 7"),
         (
-            {"pilot": PilotConfig(rollouts=9, reuse=True)},
+            {"allocation": AllocationConfig(rule="gvm", lo=9)},
+            "is 128, 16 too few for 16 .*allocation.lo = 9",
+        ),
+        (
+            {"allocation": AllocationConfig(rule="gvm", hi=7)},
+            "is 128, 16 more than 16 .*allocation.hi = 7",
+        ),
+        (
+            {
+                "pilot": PilotConfig(rollouts=9, reuse=True),
+                "allocation": AllocationConfig(rule="gvm"),
+            },
             "is 128, 16 too few for 16 .*pilot.rollouts = 9",
         ),
         (
-            {"pilot": PilotConfig(reuse=True), "allocation": AllocationConfig(every=2)},
+            {"pilot": PilotConfig(reuse=True), "allocation": AllocationConfig(rule="gvm", every=2)},
             "pilot.reuse needs allocation.every = 1, got 2",
         ),
         (
@@ -71,10 +89,15 @@ def test_a_setting_out_of_its_range_is_named_with_its_bound(
         (
             {
                 "pilot": PilotConfig(reuse=True),
+                "allocation": AllocationConfig(rule="gvm"),
                 "loss": LossConfig(name="raft", weighting="inverse_probability"),
             },
             "needs acceptance rates from other rollouts",
         ),
+        ({"allocation": AllocationConfig(rule="paced", lo=1)}, "paced chooses prompts itself"),
+        ({"allocation": AllocationConfig(group=129)}, "is 128, too few for groups of .* = 129"),
+        ({"allocation": AllocationConfig(rule="dapo")}, "dapo throws .* audit_rate to 0"),
+        ({"prompts_per_step": 1}, "is 128, too few .* two uniform groups of 128"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_named(

@@ -7,11 +7,13 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from gvmrl.allocate.rules.catalog import ROUND_RULES, RuleName
 from gvmrl.reward.config import RewardConfig
 
-Rule = Literal["uniform", "gvm"]
+StrategyName = Literal["paced", "spaced", "thompson", "dapo", "oracle"]
+Rule = Literal[RuleName, StrategyName]
 Loss = Literal["raft", "raft++", "grpo", "dr_grpo", "rloo"]
 Weighting = Literal["auto", "accepted_mean", "inverse_probability", "prompt_mean", "flat"]
 Aggregation = Literal["auto", "token_mean", "sequence_mean", "constant"]
@@ -19,6 +21,8 @@ Norm = Literal["input_embedding", "output_head", "all_parameters"]
 
 POSITIVE_ONLY = ("raft", "raft++")
 """Losses that train on accepted rollouts alone."""
+STRATEGY_NAMES: tuple[StrategyName, ...] = get_args(StrategyName)
+"""Rules that choose the prompts of a step too, from the whole pool."""
 
 
 def require(holds: bool, message: str) -> None:
@@ -131,23 +135,66 @@ class PilotConfig:
 class AllocationConfig:
     """Who gets how many rollouts."""
 
-    rule: Rule = "gvm"
-    """gvm is the paper's Proposition 1; uniform needs no pilots."""
+    rule: Rule = "paced"
+    """paced, spaced, thompson, dapo and oracle choose each step's prompts from the whole pool; the
+    other rules divide the step's rollouts among the next prompts of the epoch. gvm is the paper's
+    Proposition 1; docs/strategies.md and docs/allocation.md describe them all."""
+    statistics: Literal["pilots", "history"] = "pilots"
+    """What a rule knows: pilot rollouts of each step's prompts (paper), or the rollouts of earlier
+    steps, which cost nothing. Rules for rounds and strategies have the history anyway."""
+    spend_on: Literal["counts", "weights"] = "counts"
+    """weights draws evenly and lets the rule's counts weigh the prompts in the loss instead: a
+    control that tells what sampling adds."""
     alpha: float = 1e-3
     """gvm: weight of the penalty on rarely accepted prompts; 0 turns it off."""
     beta: float = 2.0
     """gvm: power of that penalty in the acceptance rate; >= 1."""
     lo: int = 0
-    """Fewest rollouts of a prompt."""
+    """Fewest rollouts of a prompt, where the epoch gives the prompts."""
     hi: int | None = None
-    """Most rollouts of a prompt."""
+    """Most rollouts of a prompt, likewise."""
     every: int = 1
-    """Steps that share one round of pilots."""
+    """Steps that share one round of pilots (for oracle: one measurement of all rates)."""
+    group: int = 4
+    """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2."""
+    predictor: Literal["none", "past", "hidden_state"] = "none"
+    """What is expected of a prompt besides its own recent rollouts: the pool's mean for all, or a
+    forecast fitted as the run goes on, from how prompts with a like past fared, or from that and
+    the policy's hidden state at the end of the prompt."""
+    predictor_every: int = 32
+    """Steps between two looks at the hidden states; one takes a forward pass over all prompts."""
+    audit_rate: float = 0.1
+    """Share of a strategy's rollouts that go to uniformly chosen prompts, to measure what the
+    strategy gains; where it gains nothing, uniform sampling takes over. 0 never audits."""
 
     def __post_init__(self) -> None:
         require_at_least(0, allocation__alpha=self.alpha, allocation__lo=self.lo)
         require_at_least(1, allocation__beta=self.beta, allocation__every=self.every)
+        require_at_least(2, allocation__group=self.group)
+        require_at_least(1, allocation__predictor_every=self.predictor_every)
         require_at_least(self.lo, allocation__hi=self.hi)
+        require(
+            0 <= self.audit_rate < 1,
+            f"allocation.audit_rate must be in [0, 1), got {self.audit_rate}",
+        )
+
+    @property
+    def chooses_prompts(self) -> bool:
+        """Whether the rule is a strategy."""
+        return self.rule in STRATEGY_NAMES
+
+    @property
+    def strategy(self) -> StrategyName:
+        """The rule, where it is a strategy."""
+        for name in STRATEGY_NAMES:
+            if name == self.rule:
+                return name
+        raise ValueError(f"{self.rule} is no strategy; there are {', '.join(STRATEGY_NAMES)}")
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether the rule needs rates before the step's rollouts are drawn."""
+        return not (self.chooses_prompts or self.rule in ROUND_RULES or self.rule == "uniform")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +214,21 @@ class LossConfig:
     """Ratios below 1 - clip_low get no gradient where the advantage is negative."""
     clip_high: float = 0.2
     """Ratios above 1 + clip_high get no gradient where the advantage is positive."""
+    baseline: Literal["group", "history"] = "group"
+    """What a reward is compared with in rloo, dr_grpo and grpo: the group's other rollouts, or
+    what they and the history together say about the prompt. The latter is as unbiased, has less
+    variance, and learns from groups that are all wrong or all right."""
     kl_coef: float = 0.0
     """Weight of the KL penalty (k3 estimator) to the starting policy."""
 
     def __post_init__(self) -> None:
         require_at_least(0, loss__clip_low=self.clip_low, loss__clip_high=self.clip_high)
         require_at_least(0, loss__kl_coef=self.kl_coef)
+        require(
+            self.baseline == "group" or self.name not in POSITIVE_ONLY,
+            f"loss.baseline is for losses that have one; {self.name} trains on accepted rollouts "
+            "alone: leave it at group",
+        )
         valid = (
             ("auto", "accepted_mean", "inverse_probability", "flat")
             if self.name in POSITIVE_ONLY
@@ -283,7 +339,7 @@ class RunConfig:
             f"rollouts_per_step must be a multiple of rollouts_per_update "
             f"({self.rollouts_per_update}), got {self.rollouts_per_step}",
         )
-        self._check_budget()
+        self._check_allocation()
         if self.pilot.reuse:
             require(
                 self.uses_pilots,
@@ -300,7 +356,33 @@ class RunConfig:
                 "pilots of an earlier step come from another policy",
             )
 
-    def _check_budget(self) -> None:
+    def _check_allocation(self) -> None:
+        allocation = self.allocation
+        if not allocation.chooses_prompts:
+            self._check_bounds()
+            return
+        require(
+            allocation.lo == 0 and allocation.hi is None and allocation.spend_on == "counts",
+            "allocation.lo, hi and spend_on are for rules that divide a step's rollouts among the "
+            f"epoch's prompts; {allocation.rule} chooses prompts itself: leave them out, or set "
+            "another allocation.rule",
+        )
+        require(
+            allocation.rule != "dapo"
+            or (allocation.audit_rate == 0 and self.rollouts_per_step % allocation.group == 0),
+            "allocation.rule dapo throws groups away and keeps whole ones: set "
+            "allocation.audit_rate to 0, and rollouts_per_step to a multiple of allocation.group "
+            f"({allocation.group}), it is {self.rollouts_per_step}",
+        )
+        require(
+            allocation.group <= self.rollouts_per_step
+            and self.uniform_group * 2 <= self.rollouts_per_step,
+            f"rollouts_per_step is {self.rollouts_per_step}, too few for groups of "
+            f"allocation.group = {allocation.group}, or for two uniform groups of "
+            f"{self.uniform_group}",
+        )
+
+    def _check_bounds(self) -> None:
         budget, prompts = self.rollouts_per_step, self.prompts_per_step
         lo, hi = self.lo, self.allocation.hi
         cause = "pilot.rollouts" if lo > self.allocation.lo else "allocation.lo"
@@ -321,8 +403,21 @@ class RunConfig:
 
     @property
     def uses_pilots(self) -> bool:
-        """Whether pilots are drawn: the rule or the weighting needs acceptance rates."""
-        return self.allocation.rule != "uniform" or self.loss.weighting == "inverse_probability"
+        """Whether pilots are drawn: the rule or the weighting needs acceptance rates from them."""
+        allocation = self.allocation
+        if allocation.statistics == "history" or allocation.chooses_prompts:
+            return False
+        return allocation.needs_statistics or self.loss.weighting == "inverse_probability"
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer updates of a step."""
+        return self.rollouts_per_step // self.rollouts_per_update
+
+    @property
+    def uniform_group(self) -> int:
+        """Rollouts of a prompt where they are drawn evenly."""
+        return self.rollouts_per_step // self.prompts_per_step
 
     @property
     def lo(self) -> int:

@@ -125,24 +125,48 @@ def segment_sum(
 
 
 def merge(parts: Sequence[Rollouts]) -> Rollouts:
-    """Join rollouts of the same prompts from the same policy, regrouped by prompt.
+    """Join rollouts from the same policy, regrouped by prompt; prompts are joined by id.
 
     Raises:
-        ValueError: If the parts have other prompts or policies than the first.
+        ValueError: If the parts come from different policies, or give an id to two prompts.
     """
-    first = parts[0]
+    prompts = {prompt.id: prompt for part in parts for prompt in part.prompts}
+    row_of = {prompt_id: row for row, prompt_id in enumerate(prompts)}
     for part in parts:
-        if part.prompts != first.prompts or part.policy_step != first.policy_step:
-            raise ValueError("only rollouts of the same prompts and the same policy can be merged")
-    prompt_R = np.concatenate([part.prompt_R for part in parts])
+        if part.policy_step != parts[0].policy_step:
+            raise ValueError("only rollouts of the same policy can be merged")
+        if any(prompts[prompt.id] != prompt for prompt in part.prompts):
+            raise ValueError("two prompts have the same id: only one of them can be merged")
+    prompt_R = np.concatenate(
+        [np.array([row_of[p.id] for p in part.prompts], np.int64)[part.prompt_R] for part in parts]
+    )
     order_R = np.argsort(prompt_R, kind="stable")
     completions = [completion for part in parts for completion in part.completions]
     statuses = [status for part in parts for status in part.statuses]
     return Rollouts(
-        prompts=first.prompts,
+        prompts=tuple(prompts.values()),
         prompt_R=prompt_R[order_R],
         completions=tuple(completions[row] for row in order_R),
         reward_R=np.concatenate([part.reward_R for part in parts])[order_R],
         statuses=tuple(statuses[row] for row in order_R),
-        policy_step=first.policy_step,
+        policy_step=parts[0].policy_step,
+    )
+
+
+def select(rollouts: Rollouts, keep_P: BoolArray) -> Rollouts:
+    """Return the rollouts of some of the prompts, those prompts alone.
+
+    Args:
+        rollouts: P prompts.
+        keep_P: [P] which of them stay.
+    """
+    row_R = np.flatnonzero(keep_P[rollouts.prompt_R])
+    new_row_P = np.cumsum(keep_P) - 1
+    return Rollouts(
+        prompts=tuple(rollouts.prompts[row] for row in np.flatnonzero(keep_P)),
+        prompt_R=new_row_P[rollouts.prompt_R[row_R]],
+        completions=tuple(rollouts.completions[row] for row in row_R),
+        reward_R=rollouts.reward_R[row_R],
+        statuses=tuple(rollouts.statuses[row] for row in row_R),
+        policy_step=rollouts.policy_step,
     )

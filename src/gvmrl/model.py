@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -25,7 +26,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from gvmrl.config import ModelConfig
-from gvmrl.data import TokenSequence
+from gvmrl.data import FloatArray, Prompt, TokenSequence
 from gvmrl.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,6 +115,30 @@ class Policy:
             ).last_hidden_state
             hidden_ND = hidden_BTD[:, :-1][scored_BT[:, 1:]]
             return self._score_chunks(hidden_ND, token_BT[scored_BT], temperature)
+
+    @torch.no_grad()
+    def prompt_states(self, prompts: Sequence[Prompt], tokens_per_batch: int) -> FloatArray:
+        """Return [P, D] last hidden states at the prompts' last tokens, before anything is sampled.
+
+        Args:
+            prompts: P prompts.
+            tokens_per_batch: Padded tokens of one forward pass.
+        """
+        # A prompt without completion: its own last token takes the place of the completion.
+        sequences = [
+            TokenSequence(prompt.token_ids[:-1], prompt.token_ids[-1:]) for prompt in prompts
+        ]
+        state_PD = np.zeros((len(prompts), self.module.config.get_text_config().hidden_size))
+        for rows in microbatches(sequences, tokens_per_batch):
+            token_BT, attend_BT, last_BT = pad_right(
+                [sequences[row] for row in rows], self.pad_id, self.device
+            )
+            with self.autocast():
+                hidden_BTD = self.module.base_model(
+                    input_ids=token_BT, attention_mask=attend_BT, use_cache=False
+                ).last_hidden_state
+            state_PD[rows] = hidden_BTD[last_BT].float().cpu().numpy()
+        return state_PD
 
     def _score_chunks(self, hidden_ND: Tensor, target_N: Tensor, temperature: float) -> TokenScores:
         head = self.head

@@ -65,7 +65,7 @@ TRAIN = ("train", "--out", "run")
         ((*TRAIN, "--allocation.rule", "gvn"), "invalid choice 'gvn'"),
         ((*TRAIN, "--allocation.alpha", "-1"), "allocation.alpha must be >= 0, got -1.0"),
         ((*TRAIN, "--allocation.beta", "0.5"), "allocation.beta must be >= 1, got 0.5"),
-        ((*TRAIN, "--allocation.lo", "99"), "too few for 16 prompts"),
+        ((*TRAIN, "--allocation.rule", "gvm", "--allocation.lo", "99"), "too few for 16 prompts"),
         ((*TRAIN, "@missing.toml"), "settings file missing.toml cannot be read"),
         ((*TRAIN, "--model.path", "no/model"), "model.path 'no/model' cannot be loaded"),
         ((*TRAIN, "--data.train", "none.jsonl"), "none.jsonl"),

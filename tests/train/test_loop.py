@@ -60,6 +60,17 @@ RULES = {
     "gvm": AllocationConfig(rule="gvm"),
     "gvm every 2": AllocationConfig(rule="gvm", every=2),
     "gvm bounded": AllocationConfig(rule="gvm", lo=1, hi=6),
+    "gvm history": AllocationConfig(rule="gvm", statistics="history"),
+    "gvm weights": AllocationConfig(rule="gvm", spend_on="weights"),
+    "vip": AllocationConfig(rule="vip", statistics="history"),
+    "speed": AllocationConfig(rule="speed"),
+    "hora": AllocationConfig(rule="hora", hi=7),
+    "paced": AllocationConfig(rule="paced"),
+    "paced, predicted": AllocationConfig(rule="paced", predictor="hidden_state", predictor_every=1),
+    "spaced": AllocationConfig(rule="spaced"),
+    "thompson": AllocationConfig(rule="thompson"),
+    "dapo": AllocationConfig(rule="dapo", audit_rate=0),
+    "oracle": AllocationConfig(rule="oracle", every=2),
 }
 
 
@@ -73,6 +84,11 @@ def test_every_rule_takes_equal_updates_on_equal_training_rollouts(tmp_path: Pat
     assert last["uniform"]["cost/pilot_rollouts"] == 0
     assert last["gvm"]["cost/pilot_rollouts"] == last["gvm every 2"]["cost/pilot_rollouts"] == 32
     assert last["gvm"]["cost/all_rollouts"] == 64 + 32
+    free = ("gvm history", "gvm weights", "vip", "speed", "hora", "paced", "spaced", "thompson")
+    assert {last[name]["cost/all_rollouts"] for name in free if name != "gvm weights"} == {64}
+    assert last["dapo"]["cost/all_rollouts"] > 64
+    assert last["oracle"]["cost/oracle_rollouts"] == 2 * 40
+    assert last["oracle"]["cost/all_rollouts"] == 64
 
 
 def test_counts_of_a_step_sum_to_its_budget_and_keep_their_bounds(tmp_path: Path) -> None:
@@ -85,7 +101,9 @@ def test_counts_of_a_step_sum_to_its_budget_and_keep_their_bounds(tmp_path: Path
 
 
 def test_reused_pilots_cost_nothing_extra_and_are_trained_on(tmp_path: Path) -> None:
-    row = run(small(tmp_path / "run", pilot=PilotConfig(rollouts=2, reuse=True)))[-1]
+    row = run(
+        small(tmp_path / "run", allocation=RULES["gvm"], pilot=PilotConfig(rollouts=2, reuse=True))
+    )[-1]
     assert row["cost/pilot_rollouts"] == 32
     assert row["cost/all_rollouts"] == row["cost/train_rollouts"] == 64
     lines = read_json_lines(tmp_path / "run" / "allocation.jsonl")
@@ -147,11 +165,12 @@ def command(out: Path, *flags: str) -> list[str]:
     ]
 
 
-def final_files(out: Path) -> tuple[Arrays, Arrays, str]:
+def final_files(out: Path) -> tuple[Arrays, Arrays, Arrays, str]:
     checkpoint = out / "checkpoints" / "step-000006"
     return (
         load_file(checkpoint / "policy" / "model.safetensors"),
         load_file(checkpoint / "optimizer.safetensors"),
+        load_file(checkpoint / "history.safetensors"),
         (checkpoint / "state.json").read_text(),
     )
 
@@ -161,10 +180,22 @@ def timeless(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_bitwise_equal_to_an_unbroken_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--allocation.rule", "gvm"),
+        (
+            *("--allocation.rule", "paced", "--allocation.predictor", "hidden_state"),
+            *("--loss.name", "rloo", "--loss.baseline", "history"),
+        ),
+    ],
+)
+def test_a_killed_run_resumes_bitwise_equal_to_an_unbroken_one(
+    tmp_path: Path, flags: Sequence[str]
+) -> None:
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    subprocess.run(command(unbroken), check=True, capture_output=True)
-    process = subprocess.Popen(command(broken), stderr=subprocess.DEVNULL)
+    subprocess.run(command(unbroken, *flags), check=True, capture_output=True)
+    process = subprocess.Popen(command(broken, *flags), stderr=subprocess.DEVNULL)
     # An iteration has two steps, so after step 3 the run stands in the middle of one.
     while not (broken / "checkpoints" / "step-000003").exists():
         assert process.poll() is None
@@ -175,12 +206,12 @@ def test_a_killed_run_resumes_bitwise_equal_to_an_unbroken_one(tmp_path: Path) -
     assert len(read_json_lines(broken / "metrics.jsonl")) < 7, "it was finished already"
     with (broken / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "half a li')
-    subprocess.run(command(broken), check=True, capture_output=True)
+    subprocess.run(command(broken, *flags), check=True, capture_output=True)
     *arrays, states = zip(final_files(unbroken), final_files(broken), strict=True)
     assert states[0] == states[1]
     for one, other in cast("list[tuple[Arrays, Arrays]]", arrays):
         assert one.keys() == other.keys()
-        assert all((one[name] == other[name]).all() for name in one)
+        assert all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
     for name in ("metrics.jsonl", "allocation.jsonl", "samples.jsonl"):
         rows = [timeless(read_json_lines(out / name)) for out in (unbroken, broken)]
         assert rows[0] == rows[1]
@@ -247,4 +278,4 @@ def test_the_resolved_settings_lie_beside_the_run(tmp_path: Path) -> None:
     run(small(tmp_path / "run"))
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["pilot"]["rollouts"] == 2
-    assert saved["allocation"]["rule"] == "gvm"
+    assert saved["allocation"]["rule"] == "paced"

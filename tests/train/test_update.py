@@ -58,7 +58,7 @@ def take(
         optim=optim,
         sampler=sampler,
     )
-    weights = weigh(rollouts, loss, np.full(8, 0.5))
+    weights = weigh(rollouts, loss, accept_rate_P=np.full(8, 0.5))
     return seen, learner.update(rollouts, weights, np.arange(24), 0)
 
 

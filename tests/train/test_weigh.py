@@ -29,21 +29,21 @@ def scored(groups: Sequence[Sequence[float]]) -> Rollouts:
 
 def test_grpo_divides_the_centred_reward_by_the_sample_deviation() -> None:
     # Mean 1/4; squares 9/16 + 3/16 = 3/4 over n - 1 = 3 gives a deviation of 1/2.
-    weights = weigh(scored([[1, 0, 0, 0]]), LossConfig(name="grpo"), None)
+    weights = weigh(scored([[1, 0, 0, 0]]), LossConfig(name="grpo"))
     assert weights.advantage_R == pytest.approx([1.5, -0.5, -0.5, -0.5], rel=1e-5)
 
 
 def test_dr_grpo_only_centres_and_rloo_leaves_one_out() -> None:
     groups = [[1, 0, 0], [1, 1]]
-    centred = weigh(scored(groups), LossConfig(name="dr_grpo"), None).advantage_R
-    leave_one_out = weigh(scored(groups), LossConfig(name="rloo"), None).advantage_R
+    centred = weigh(scored(groups), LossConfig(name="dr_grpo")).advantage_R
+    leave_one_out = weigh(scored(groups), LossConfig(name="rloo")).advantage_R
     assert centred == pytest.approx([2 / 3, -1 / 3, -1 / 3, 0, 0])
     assert leave_one_out == pytest.approx([1, -0.5, -0.5, 0, 0])
 
 
 @given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=6), min_size=1))
 def test_rloo_is_the_reward_minus_the_mean_of_the_others(groups: list[list[float]]) -> None:
-    found = iter(weigh(scored(groups), LossConfig(name="rloo"), None).advantage_R)
+    found = iter(weigh(scored(groups), LossConfig(name="rloo")).advantage_R)
     for group in groups:
         for row, reward in enumerate(group):
             others = group[:row] + group[row + 1 :]
@@ -52,12 +52,12 @@ def test_rloo_is_the_reward_minus_the_mean_of_the_others(groups: list[list[float
 
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
 def test_a_group_of_one_or_of_equal_rewards_has_no_advantage(name: Loss) -> None:
-    weights = weigh(scored([[1], [0], [1, 1], [0, 0], []]), LossConfig(name=name), None)
+    weights = weigh(scored([[1], [0], [1, 1], [0, 0], []]), LossConfig(name=name))
     assert (weights.advantage_R == 0).all()
 
 
 def test_accepted_mean_gives_each_prompt_one_vote() -> None:
-    weights = weigh(scored([[1, 1, 0, 1], [0, 1], [0, 0]]), LossConfig(name="raft"), None)
+    weights = weigh(scored([[1, 1, 0, 1], [0, 1], [0, 0]]), LossConfig(name="raft"))
     assert weights.weight_R == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3, 0, 1, 0, 0])
     assert weights.share_R.sum() == pytest.approx(2)  # m in 1/m: the prompts with an accepted one
     assert weights.num_undefined == 1
@@ -65,20 +65,20 @@ def test_accepted_mean_gives_each_prompt_one_vote() -> None:
 
 def test_flat_weighs_every_accepted_rollout_alike() -> None:
     config = LossConfig(name="raft++", weighting="flat")
-    weights = weigh(scored([[1, 1, 0], [1]]), config, None)
+    weights = weigh(scored([[1, 1, 0], [1]]), config)
     assert weights.weight_R.tolist() == weights.share_R.tolist() == [1, 1, 0, 1]
 
 
 def test_inverse_probability_divides_by_count_and_rate() -> None:
     config = LossConfig(name="raft", weighting="inverse_probability")
-    weights = weigh(scored([[1, 0], [1, 1, 0, 0]]), config, np.array([0.5, 0.25]))
+    weights = weigh(scored([[1, 0], [1, 1, 0, 0]]), config, accept_rate_P=np.array([0.5, 0.25]))
     assert weights.weight_R == pytest.approx([1, 0, 1, 1, 0, 0])  # 1/(2 * .5), 1/(4 * .25)
     assert weights.share_R.sum() == pytest.approx(2)  # both prompts, accepted or not
 
 
 def test_a_prompt_whose_pilots_all_failed_has_no_inverse_probability_and_is_counted() -> None:
     config = LossConfig(name="raft", weighting="inverse_probability")
-    weights = weigh(scored([[1, 0], [1]]), config, np.array([0.0, 1.0]))
+    weights = weigh(scored([[1, 0], [1]]), config, accept_rate_P=np.array([0.0, 1.0]))
     assert weights.weight_R.tolist() == [0, 0, 1]
     assert weights.num_undefined == 1
 
@@ -86,7 +86,7 @@ def test_a_prompt_whose_pilots_all_failed_has_no_inverse_probability_and_is_coun
 def test_inverse_probability_needs_rates() -> None:
     config = LossConfig(name="raft", weighting="inverse_probability")
     with pytest.raises(ValueError, match="needs accept_rate_P, got None"):
-        weigh(scored([[1]]), config, None)
+        weigh(scored([[1]]), config)
 
 
 def expected_update(count_P: Sequence[int], rate_P: FloatArray, config: LossConfig) -> FloatArray:
@@ -96,7 +96,7 @@ def expected_update(count_P: Sequence[int], rate_P: FloatArray, config: LossConf
         rewards = iter(outcome)
         groups = [[next(rewards) for _ in range(count)] for count in count_P]
         rollouts = scored(groups)
-        weights = weigh(rollouts, config, rate_P)
+        weights = weigh(rollouts, config, accept_rate_P=rate_P)
         rate_R = np.repeat(rate_P, count_P)
         reward_R = np.array(outcome)
         chance = float(np.where(reward_R > 0, rate_R, 1 - rate_R).prod())

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gvmrl.allocate import Plan
+from gvmrl.estimate.audit import Audit, Yield
+from gvmrl.estimate.history import History
+from gvmrl.estimate.predictor import Predictor
 from gvmrl.files import replacing
 from gvmrl.model import Policy
 from gvmrl.stats import PromptStats
@@ -38,6 +42,8 @@ class Costs:
     """Tokens generated."""
     norm_tokens: int = 0
     """Tokens of accepted pilots that went through a gradient-norm pass."""
+    oracle_rollouts: int = 0
+    """Rollouts that measured the oracle's rates; no method has them: not in `all_rollouts`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +56,33 @@ class State:
     """Optimizer updates done."""
     costs: Costs = field(default_factory=Costs)
     stats: PromptStats | None = None
-    """Statistics of the current iteration's prompts; None where the rule draws no pilots."""
-    plan: Plan | None = None
-    """The last step's plan."""
+    """Pilots of the current iteration's prompts, or the oracle's; None where there are none."""
+    audit: Audit = field(default_factory=Audit)
+    """Whether the strategy gains anything; untouched where there is none."""
 
 
-def save(folder: Path, state: State, policy: Policy, optimizer: torch.optim.AdamW) -> None:
+def save(
+    folder: Path,
+    state: State,
+    policy: Policy,
+    optimizer: torch.optim.AdamW,
+    history: History,
+    predictor: Predictor | None,
+) -> None:
     """Write the checkpoint of a step into `folder`, then remove older ones."""
     target = folder / f"step-{state.step:06d}"
     with replacing(target) as temporary:
         policy.save(temporary / POLICY)
         save_file(_flatten(optimizer), temporary / "optimizer.safetensors")
+        save_arrays(history.arrays(), temporary / "history.safetensors")
+        if predictor is not None:
+            save_arrays(predictor.arrays(), temporary / "predictor.safetensors")
         content = {
             "step": state.step,
             "updates": state.updates,
             "costs": asdict(state.costs),
             "stats": _columns(state.stats),
-            "plan": _columns(state.plan),
+            "audit": asdict(state.audit),
         }
         (temporary / "state.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
     for older in set(_complete(folder)) - {target}:
@@ -81,13 +97,15 @@ def newest(folder: Path) -> Path | None:
 def load_state(checkpoint: Path) -> State:
     """Read where the run stood."""
     content = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    stats, plan = content["stats"], content["plan"]
+    stats, audit = content["stats"], content["audit"]
     return State(
         step=content["step"],
         updates=content["updates"],
         costs=Costs(**content["costs"]),
         stats=PromptStats(**stats) if stats is not None else None,
-        plan=Plan(**plan) if plan is not None else None,
+        audit=Audit(
+            **audit | {"strategy": Yield(**audit["strategy"]), "uniform": Yield(**audit["uniform"])}
+        ),
     )
 
 
@@ -102,7 +120,14 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.AdamW) -> None:
     )
 
 
-def _columns(record: PromptStats | Plan | None) -> dict[str, object] | None:
+def load_statistics(checkpoint: Path, history: History, predictor: Predictor | None) -> None:
+    """Give the history and the predictor what `save` wrote."""
+    history.restore(load_arrays(checkpoint / "history.safetensors"))
+    if predictor is not None:
+        predictor.restore(load_arrays(checkpoint / "predictor.safetensors"))
+
+
+def _columns(record: PromptStats | None) -> dict[str, object] | None:
     """Give a record's fields with its arrays as lists; floats survive JSON bit by bit."""
     if record is None:
         return None

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gvmrl.allocate.plan import Plan
 from gvmrl.config import LogConfig
 from gvmrl.data import FloatArray, Rollouts, segment_sum
 from gvmrl.errors import InputError
+from gvmrl.estimate.audit import Audit
+from gvmrl.estimate.history import History
 from gvmrl.files import json_line, read_json_lines, write_json_lines
 from gvmrl.stats import PromptStats
 from gvmrl.train.checkpoint import State
@@ -63,19 +64,37 @@ def rollout_metrics(rollouts: Rollouts, weights: Weights) -> MetricRow:
     }
 
 
-def allocation_metrics(plan: Plan, stats: PromptStats | None) -> MetricRow:
-    """Summarise the counts and, where there are any, the statistics behind them."""
+def allocation_metrics(rollouts: Rollouts, stats: PromptStats, notes: Sequence[str]) -> MetricRow:
+    """Summarise the counts and what was known of the prompts."""
+    count_P = rollouts.count_P
     row: MetricRow = {
-        "allocation/left_out": int((plan.count_P == 0).sum()),
-        "allocation/min": int(plan.count_P.min()),
-        "allocation/median": float(np.median(plan.count_P)),
-        "allocation/max": int(plan.count_P.max()),
-        "allocation/notes": len(plan.notes),
+        "allocation/left_out": int((count_P == 0).sum()),
+        "allocation/min": int(count_P.min()),
+        "allocation/median": float(np.median(count_P)),
+        "allocation/max": int(count_P.max()),
+        "allocation/notes": len(notes),
+        "allocation/unseen": int((~stats.seen_P).sum()),
     }
-    if stats is not None:
-        row |= _quantiles("stats/accept_rate", stats.successes_P / stats.trials_P)
-        if stats.grad_norm_P is not None:
-            row |= _quantiles("stats/grad_norm", stats.grad_norm_P[stats.successes_P > 0])
+    seen_P = stats.seen_P
+    row |= _quantiles("stats/accept_rate", stats.successes_P[seen_P] / stats.trials_P[seen_P])
+    if stats.grad_norm_P is not None:
+        row |= _quantiles("stats/grad_norm", stats.grad_norm_P[stats.successes_P > 0])
+    return row
+
+
+def strategy_metrics(history: History, audit: Audit) -> MetricRow:
+    """Say how fast outcomes age, how much of the pool was seen, and what the audit found."""
+    row: MetricRow = {
+        "history/seen_rate": float(history.seen_P.mean()),
+        "history/prior_rollouts": history.strength,
+        "history/pool_rate": history.pool_rate,
+        "history/most_visits": int(history.visit_P.max()),
+        "audit/strategy_in_use": int(audit.in_use),
+    }
+    if np.isfinite(history.half_life):
+        row["history/half_life_updates"] = history.half_life
+    if (gain := audit.gain) is not None:
+        row |= {"audit/gain": gain.ratio, "audit/low": gain.low, "audit/high": gain.high}
     return row
 
 

@@ -2,17 +2,18 @@
 
 import json
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from gvmrl.allocate import Plan
 from gvmrl.config import RunConfig, to_json
-from gvmrl.data import Prompt, Rollouts
+from gvmrl.data import FloatArray, Prompt, Rollouts, merge
 from gvmrl.errors import InputError
+from gvmrl.estimate.history import Belief, History
+from gvmrl.estimate.predictor import Predictor
 from gvmrl.files import write_text
 from gvmrl.model import load_policy
 from gvmrl.reward.config import Scorer
@@ -46,6 +47,10 @@ class Run:
     train_prompts: tuple[Prompt, ...]
     eval_prompts: tuple[Prompt, ...]
     state: State
+    history: History
+    """Outcomes of all earlier rollouts, prompt by prompt; changes as the run goes on."""
+    predictor: Predictor | None
+    """Forecasts rates of prompts from their looks; None where the settings ask for none."""
     sinks: tuple[Sink, ...]
     """Where the figures of each step go."""
     allocation: JsonLines
@@ -53,25 +58,57 @@ class Run:
     samples: JsonLines
     """Where some completions of each step go, to read."""
 
+    def belief(self, updates: int) -> Belief:
+        """Return what is believed of the training prompts at an update."""
+        return self.history.belief(updates, self._prior_P(updates))
+
+    def learn(self, waves: Sequence[Rollouts], updates: int) -> None:
+        """Take a step's outcomes into the history and the predictor."""
+        drawn = merge(waves)
+        count_P, success_P = drawn.count_P, drawn.success_P
+        tried = np.flatnonzero(count_P)
+        rows = self.history.rows(drawn.prompts)[tried]
+        outcome = (rows, count_P[tried], success_P[tried])
+        prior_P = self._prior_P(updates)
+        if self.predictor is not None:
+            self.predictor.learn(self.history, updates, *outcome)
+        self.history.record(*outcome, updates, prior_P)
+
+    def _prior_P(self, updates: int) -> FloatArray | None:
+        return self.predictor.rate(self.history, updates) if self.predictor is not None else None
+
     def save(self, state: State) -> None:
         """Write a checkpoint of the state and the weights."""
         checkpoint.save(
-            self.config.out / "checkpoints", state, self.learner.policy, self.learner.optimizer
+            self.config.out / "checkpoints",
+            state,
+            self.learner.policy,
+            self.learner.optimizer,
+            self.history,
+            self.predictor,
         )
 
-    def log_step(self, step: int, plan: Plan, stats: PromptStats, rollouts: Rollouts) -> None:
-        """Append a step's statistics, counts and outcomes by prompt, and some completions."""
+    def log_step(
+        self,
+        step: int,
+        stats: PromptStats,
+        forecast_P: FloatArray,
+        rollouts: Rollouts,
+        notes: tuple[str, ...],
+    ) -> None:
+        """Append what was known of a step's prompts, counts and outcomes, and some completions."""
         norms = stats.grad_norm_P
         self.allocation(
             {
                 "step": step,
-                "ids": plan.ids,
+                "ids": stats.ids,
                 "trials": stats.trials_P.tolist(),
                 "successes": stats.successes_P.tolist(),
                 "grad_norms": norms.tolist() if norms is not None else None,
-                "counts": plan.count_P.tolist(),
+                "predicted": forecast_P.tolist(),
+                "counts": rollouts.count_P.tolist(),
                 "accepted": rollouts.success_P.tolist(),
-                "notes": plan.notes,
+                "notes": notes,
             }
         )
         first_rows = np.unique(rollouts.prompt_R, return_index=True)[1][:SAMPLES_PER_STEP]
@@ -114,8 +151,13 @@ def open_run(config: RunConfig) -> Generator[Run]:
             optim=config.optim,
             sampler=config.sampler,
         )
+        history = History(tuple(prompt.id for prompt in train_prompts))
+        predictor = None
+        if config.allocation.predictor != "none":
+            predictor = Predictor(len(train_prompts))
         if newest is not None:
             checkpoint.load_optimizer(newest, learner.optimizer)
+            checkpoint.load_statistics(newest, history, predictor)
             logger.info("resuming %s after step %d", config.out, state.step)
         write_text(config.out / CONFIG, to_json(config))
         if config.loss.weighting == "flat":
@@ -132,6 +174,8 @@ def open_run(config: RunConfig) -> Generator[Run]:
             train_prompts=train_prompts,
             eval_prompts=eval_prompts,
             state=state,
+            history=history,
+            predictor=predictor,
             sinks=(JsonLines(config.out / METRICS, kept), *open_sinks(config.log, config.out)),
             allocation=JsonLines(config.out / ALLOCATION, kept),
             samples=JsonLines(config.out / SAMPLES, kept),

@@ -12,6 +12,7 @@ import numpy as np
 
 from gvmrl.config import POSITIVE_ONLY, Loss, LossConfig
 from gvmrl.data import FloatArray, Rollouts, segment_sum
+from gvmrl.estimate.history import Belief
 
 STD_EPSILON = 1e-6
 """Added to the standard deviation of a group, as verl does."""
@@ -31,7 +32,14 @@ class Weights:
     """Prompts with rollouts that got no weight because their weight is undefined."""
 
 
-def weigh(rollouts: Rollouts, config: LossConfig, accept_rate_P: FloatArray | None) -> Weights:
+def weigh(
+    rollouts: Rollouts,
+    config: LossConfig,
+    *,
+    accept_rate_P: FloatArray | None = None,
+    loss_weight_P: FloatArray | None = None,
+    belief: Belief | None = None,
+) -> Weights:
     """Compute the advantages and weights of a step's rollouts.
 
     Args:
@@ -39,10 +47,16 @@ def weigh(rollouts: Rollouts, config: LossConfig, accept_rate_P: FloatArray | No
         config: The loss and its weighting.
         accept_rate_P: [P] acceptance rates from other rollouts than these; for
             `inverse_probability` alone.
+        loss_weight_P: [P] >= 0, what each prompt weighs on top of that; None for 1.
+        belief: Of P prompts, from other rollouts than these; for the baseline `history` alone.
     """
     num_prompts = len(rollouts.prompts)
     row_R, count_P = rollouts.prompt_R, rollouts.count_P
     advantage_R = ADVANTAGES[config.name](rollouts)
+    if config.baseline == "history":
+        if belief is None:
+            raise ValueError("the baseline history needs a belief, got None")
+        advantage_R = _over_belief(rollouts, belief, standardised=config.name == "grpo")
     used_R = rollouts.accepted_R if config.name in POSITIVE_ONLY else np.ones(row_R.size, bool)
     used_P = segment_sum(used_R, row_R, num_prompts)
     # Guarded divisors: a prompt without used rollouts has no row that reads the result.
@@ -60,6 +74,8 @@ def weigh(rollouts: Rollouts, config: LossConfig, accept_rate_P: FloatArray | No
             num_undefined = int(((count_P > 0) & (accept_rate_P == 0)).sum())
         case _:  # accepted_mean, prompt_mean: the mean over the rollouts that the loss uses
             weight_R = share_R = per_used_R
+    if loss_weight_P is not None:
+        weight_R = weight_R * loss_weight_P[row_R]
     return Weights(
         advantage_R=advantage_R, weight_R=weight_R, share_R=share_R, num_undefined=num_undefined
     )
@@ -89,6 +105,23 @@ def _standardised(rollouts: Rollouts) -> FloatArray:
     squares_P = segment_sum(centred_R**2, rollouts.prompt_R, len(rollouts.prompts))
     std_P = np.sqrt(squares_P / np.maximum(rollouts.count_P - 1, 1))
     return centred_R / (std_P + STD_EPSILON)[rollouts.prompt_R]
+
+
+def _over_belief(rollouts: Rollouts, belief: Belief, *, standardised: bool) -> FloatArray:
+    """Reward minus what is expected of it from the belief and the group's others.
+
+    The expectation b = (alpha + successes of the others) / (alpha + beta + number of the others)
+    does not depend on the rollout's own reward, so subtracting it changes no expectation. GRPO's
+    division is by sqrt(b (1 - b)).
+    """
+    row_R = rollouts.prompt_R
+    total_P = segment_sum(rollouts.reward_R, row_R, len(rollouts.prompts))
+    hits_R = belief.alpha_P[row_R] + total_P[row_R] - rollouts.reward_R
+    expected_R = hits_R / (
+        belief.alpha_P[row_R] + belief.beta_P[row_R] + rollouts.count_P[row_R] - 1
+    )
+    centred_R = rollouts.reward_R - expected_R
+    return centred_R / np.sqrt(expected_R * (1 - expected_R)) if standardised else centred_R
 
 
 ADVANTAGES: dict[Loss, Callable[[Rollouts], FloatArray]] = {

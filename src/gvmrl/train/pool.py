@@ -1,0 +1,149 @@
+"""A step's rollouts by a strategy: prompts and counts from the whole pool, audited as it goes.
+
+Axes: P prompts of the pool, K prompts of a wave.
+"""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from gvmrl.data import BoolArray, Rollouts, merge, select
+from gvmrl.estimate.audit import Audit, Yield
+from gvmrl.estimate.history import Belief
+from gvmrl.estimate.pilot import pilot_stats
+from gvmrl.strategy.catalog import STRATEGIES
+from gvmrl.strategy.waves import Drawn, Pool, spread
+from gvmrl.train.checkpoint import State
+from gvmrl.train.draw import Batch, Part, address, draw_some, epoch_rows, spend
+from gvmrl.train.metrics import Clock
+from gvmrl.train.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
+    """Let the strategy spend its part of the step's rollouts, and uniform sampling the other.
+
+    While the strategy is in use, its part is all but the audit's share; else it is that share.
+    """
+    config, audit, size = run.config, state.audit, len(run.train_prompts)
+    budget, group = config.rollouts_per_step, config.uniform_group
+    luck = np.random.default_rng(address(run, Part.AUDIT, state.step)).random()
+    share = group * int(config.allocation.audit_rate * budget / group + luck)
+    evenly = share if audit.in_use else budget - share
+    look(run, state, clock)
+    state, belief = believed(run, state, clock)
+    with clock.phase("sample"):
+        even, chosen, keep_P = list[Rollouts](), list[Rollouts](), None
+        if evenly:
+            rows = epoch_rows(run, audit.num_uniform, -(-evenly // group))
+            where = address(run, Part.TRAIN, state.step)
+            even.append(draw_some(run, spread(evenly, rows, size), state.updates, where))
+        if evenly < budget:
+            chosen, keep_P = follow(run, state, belief, budget - evenly)
+    for wave in (*even, *chosen):
+        state = spend(state, wave)
+    kept = chosen
+    if keep_P is not None:
+        kept = [select(wave, keep_P[run.history.rows(wave.prompts)]) for wave in chosen]
+    rollouts = merge([*even, *kept])
+    rows = run.history.rows(rollouts.prompts)
+    return replace(state, audit=judged(audit, even, chosen)), Batch(
+        rollouts=rollouts,
+        drawn=[*even, *chosen],
+        stats=run.history.stats(rows, state.updates),
+        belief=belief.take(rows),
+        accept_rate_P=belief.rate_P[rows],
+    )
+
+
+def follow(
+    run: Run, state: State, belief: Belief, budget: int
+) -> tuple[list[Rollouts], BoolArray | None]:
+    """Draw the waves that the strategy asks for; return them and [P] which prompts are kept."""
+    config, size = run.config, len(run.train_prompts)
+    pool = Pool(
+        history=run.history,
+        belief=belief,
+        step=state.updates,
+        budget=budget,
+        group=config.allocation.group,
+        pace=size / config.prompts_per_step * config.updates_per_step,
+        rng=np.random.default_rng(address(run, Part.STRATEGY, state.step)),
+    )
+    waves = STRATEGIES[config.allocation.strategy](pool)
+    trial_P, success_P = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    drawn = list[Rollouts]()
+    count_P = next(waves)
+    while True:
+        where = address(run, Part.TRAIN, state.step, len(drawn) + 1)
+        wave = draw_some(run, count_P, state.updates, where)
+        drawn.append(wave)
+        rows = run.history.rows(wave.prompts)
+        trial_P[rows] += wave.count_P
+        success_P[rows] += wave.success_P
+        try:
+            count_P = waves.send(Drawn(trial_P=trial_P.copy(), success_P=success_P.copy()))
+        except StopIteration as end:
+            return drawn, end.value
+
+
+def believed(run: Run, state: State, clock: Clock) -> tuple[State, Belief]:
+    """Return the beliefs that the strategy acts on: by the history, or measured for the oracle.
+
+    The oracle's rates come from rollouts that no method could afford; they are counted apart.
+    """
+    config = run.config
+    if config.allocation.rule != "oracle":
+        return state, run.belief(state.updates)
+    if state.step % config.allocation.every == 0:
+        with clock.phase("pilot"):
+            count_P = np.full(len(run.train_prompts), config.pilot.rollouts)
+            where = address(run, Part.ORACLE, state.step)
+            measured = draw_some(run, count_P, state.updates, where)
+        costs = replace(
+            state.costs, oracle_rollouts=state.costs.oracle_rollouts + int(count_P.sum())
+        )
+        state = replace(state, stats=pilot_stats(measured, None, "mean"), costs=costs)
+    assert state.stats is not None, "the rates are measured at the first step"
+    failures_P = state.stats.trials_P - state.stats.successes_P
+    tiny = 1e-3
+    return state, Belief(alpha_P=state.stats.successes_P + tiny, beta_P=failures_P + tiny)
+
+
+def look(run: Run, state: State, clock: Clock) -> None:
+    """Show the predictor, if there is one, how the policy sees the prompts now."""
+    config = run.config
+    if run.predictor is None or config.allocation.predictor != "hidden_state":
+        return
+    if state.step % config.allocation.predictor_every == 0:
+        with clock.phase("predict"):
+            run.predictor.look(
+                run.learner.policy.prompt_states(
+                    run.train_prompts, config.optim.tokens_per_microbatch
+                )
+            )
+
+
+def judged(audit: Audit, even: list[Rollouts], chosen: list[Rollouts]) -> Audit:
+    """Add a step's evidence to the audit; say so in the log when the other side takes over."""
+    after = replace(
+        audit,
+        strategy=_plus(audit.strategy, chosen),
+        uniform=_plus(audit.uniform, even),
+        num_uniform=audit.num_uniform + sum(len(wave.prompts) for wave in even),
+    )
+    if after.should_use != audit.in_use:
+        logger.info(
+            "audit: the strategy yields %s times what uniform sampling does; %s now",
+            after.gain,
+            "it is used" if after.should_use else "uniform sampling is used",
+        )
+    return replace(after, in_use=after.should_use)
+
+
+def _plus(side: Yield, waves: list[Rollouts]) -> Yield:
+    trial_K = np.concatenate([np.zeros(0, np.int64), *(wave.count_P for wave in waves)])
+    success_K = np.concatenate([np.zeros(0, np.int64), *(wave.success_P for wave in waves)])
+    return side.plus(trial_K, success_K)
