@@ -108,7 +108,8 @@ def take_step(run: Run, state: State, clock: Clock) -> tuple[State, MetricRow]:
     run.log_step(step + 1, plan, stats, rollouts)
     row = rollout_metrics(rollouts, weights)
     row |= allocation_metrics(plan, stats if config.uses_pilots else None)
-    row |= update_metrics(updates, learning_rate(config.optim, state.updates + len(updates) - 1))
+    metrics = [update.metrics for update in updates]
+    row |= update_metrics(metrics, learning_rate(config.optim, state.updates + len(updates) - 1))
     state = replace(
         state,
         step=step + 1,
