@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import gvmrl.gradnorm
 from gvmrl.data import FloatArray, TokenSequence
-from gvmrl.gradnorm import Norm, free_signal, sequence_norms
+from gvmrl.gradnorm import Norm, sequence_norms
 
 VOCABULARY = 37
 TEMPERATURE = 0.7
@@ -319,29 +319,3 @@ def test_a_bad_setting_is_named(changed: dict[str, Any], message: str) -> None:
 def test_a_bad_sequence_is_named_by_its_row(bad: TokenSequence, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sequence_norms(untied_model(), [SEQUENCES[0], bad], kind="output_head")
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(0.01, 30.0))
-def test_free_signal_is_the_squared_norm_of_the_gradient_by_the_logits(
-    seed: int, scale: float
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logit_TV = scale * torch.randn(6, 11, generator=generator, dtype=torch.float64)
-    logit_TV.requires_grad_(True)
-    target_T = torch.randint(11, (6,), generator=generator)
-    logprob_TV = logit_TV.log_softmax(1)
-    found_T = free_signal(logprob_TV, target_T)
-    (grad_TV,) = torch.autograd.grad(logprob_TV[torch.arange(6), target_T].sum(), logit_TV)
-    prob_TV = logprob_TV.detach().exp()
-    closed_T = 1 - 2 * prob_TV[torch.arange(6), target_T] + prob_TV.square().sum(1)
-    assert not found_T.requires_grad
-    torch.testing.assert_close(found_T, grad_TV.square().sum(1), rtol=1e-9, atol=1e-14)
-    torch.testing.assert_close(found_T, closed_T, rtol=1e-9, atol=1e-14)
-
-
-def test_free_signal_keeps_its_digits_where_the_model_is_sure() -> None:
-    # pi = (1 - e, e) has the signal 2 e^2; 1 - 2 pi + sum pi^2 in float32 would give 0.
-    rest = 1e-5
-    logprob_TV = torch.tensor([[-rest - rest**2 / 2, float(np.log(rest))]], dtype=torch.float32)
-    found = free_signal(logprob_TV, torch.tensor([0])).item()
-    assert found == pytest.approx(2 * rest**2, rel=1e-4, abs=0)

@@ -1,16 +1,19 @@
 """The log-probability pass against a plain forward pass, and loading."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from gvmrl import model
 from gvmrl.config import ModelConfig
 from gvmrl.data import TokenSequence
 from gvmrl.errors import InputError
-from gvmrl.model import Policy, load_policy, microbatches, pad_right
+from gvmrl.model import Policy, entropy_and_signal, load_policy, microbatches, pad_right
 
 SEQUENCES = (
     TokenSequence((3, 4, 5), (6, 7)),
@@ -61,6 +64,54 @@ def test_entropy_is_that_of_the_next_token_distribution(shipped_policy: Policy) 
         logits = shipped_policy.module(tokens).logits[0, len(sequence.prompt_ids) - 1 : -1]
     wanted = torch.distributions.Categorical(logits=logits).entropy()
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 30.0))
+def test_the_signal_is_the_squared_norm_of_the_gradient_by_the_logits(
+    seed: int, scale: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logit_TV = scale * torch.randn(6, 11, generator=generator, dtype=torch.float64)
+    logit_TV.requires_grad_(True)
+    target_T = torch.randint(11, (6,), generator=generator)
+    logprob_TV = logit_TV.log_softmax(1)
+    entropy_T, signal_T = entropy_and_signal(logprob_TV, target_T)
+    (grad_TV,) = torch.autograd.grad(logprob_TV[torch.arange(6), target_T].sum(), logit_TV)
+    prob_TV = logprob_TV.detach().exp()
+    closed_T = 1 - 2 * prob_TV[torch.arange(6), target_T] + prob_TV.square().sum(1)
+    wanted_T = -(prob_TV * logprob_TV.detach()).sum(1)
+    assert not signal_T.requires_grad
+    assert not entropy_T.requires_grad
+    torch.testing.assert_close(signal_T, grad_TV.square().sum(1), rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(signal_T, closed_T, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(entropy_T, wanted_T, rtol=1e-9, atol=1e-13)
+
+
+def test_entropy_and_signal_keep_their_digits_where_the_model_is_sure() -> None:
+    # pi = (1 - e, e): the signal is 2 e^2, where 1 - 2 pi + sum pi^2 in float32 would give 0;
+    # the entropy is e (1 - ln e) up to e^2.
+    rest = 1e-5
+    logprob_TV = torch.tensor([[-rest - rest**2 / 2, math.log(rest)]], dtype=torch.float32)
+    entropy_T, signal_T = entropy_and_signal(logprob_TV, torch.tensor([0]))
+    assert signal_T.item() == pytest.approx(2 * rest**2, rel=1e-4, abs=0)
+    assert entropy_T.item() == pytest.approx(rest * (1 - math.log(rest)), rel=1e-4, abs=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 2**25])
+def test_token_scores_carry_the_signal_of_autograd_on_the_logits(
+    shipped_policy: Policy, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "LOGITS_PER_CHUNK", chunk)
+    wanted: list[float] = []
+    for prompt, completion in SEQUENCES:
+        logit_TV = shipped_policy.module(torch.tensor([prompt + completion])).logits[0]
+        logit_TV = logit_TV[len(prompt) - 1 : -1].detach() / 0.7
+        logprob_TV = logit_TV.requires_grad_(True).log_softmax(-1)
+        total = logprob_TV.gather(1, torch.tensor(completion)[:, None]).sum()
+        (grad_TV,) = torch.autograd.grad(total, logit_TV)
+        wanted += grad_TV.square().sum(1).tolist()
+    found = shipped_policy.token_scores(SEQUENCES, temperature=0.7).signal_N
+    assert found.tolist() == pytest.approx(wanted, rel=1e-4, abs=1e-8)
 
 
 def test_padding_lays_completions_out_after_their_prompts() -> None:

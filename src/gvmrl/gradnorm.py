@@ -126,26 +126,6 @@ def sequence_norms(
     return norm_R
 
 
-def free_signal(logprob_TV: Tensor, target_T: Tensor) -> Tensor:
-    """Return each token's ||d log pi(y) / d logits||^2 = 1 - 2 pi_y + sum_v pi_v^2.
-
-    It costs one pass over log-probabilities that training has at hand; no gradient flows
-    through it. Summed as (1 - pi_y)^2 + sum_{v != y} pi_v^2, so that no digits cancel where
-    pi_y is near 1. With a temperature, the gradient is that by logits / temperature.
-
-    Args:
-        logprob_TV: [T, V] normalised natural log-probabilities.
-        target_T: [T] int64, the sampled tokens.
-
-    Returns:
-        [T], in [0, 2].
-    """
-    logprob_TV, target_T1 = logprob_TV.detach(), target_T[:, None]
-    delta_TV = logprob_TV.exp()
-    delta_TV.scatter_(1, target_T1, logprob_TV.gather(1, target_T1).expm1())
-    return delta_TV.square_().sum(1)
-
-
 def _batch_squares(parts: _Parts, batch: _Batch, kind: Norm, temperature: float) -> Tensor:
     """Return [B] squared norms of `input_embedding` or `output_head`, in float32."""
     backward = parts.tied or kind == "input_embedding"

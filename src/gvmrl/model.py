@@ -44,6 +44,8 @@ class TokenScores:
     """[N] natural log-probability of each completion token; differentiable."""
     entropy_N: Tensor
     """[N] entropy in nats of the distribution that each token was drawn from; detached."""
+    signal_N: Tensor
+    """[N] free gradient signal of each token (see `entropy_and_signal`); detached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,27 +146,49 @@ class Policy:
         head = self.head
         size = max(1, LOGITS_PER_CHUNK // self.module.config.get_text_config().vocab_size)
 
-        def score(hidden_CD: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
-            logit_CV = head(hidden_CD).float() / temperature
-            logprob_CV = logit_CV.log_softmax(-1)
-            with torch.no_grad():
-                entropy_C = -(logprob_CV.exp() * logprob_CV).sum(-1)
-            return logprob_CV.gather(-1, target_C[:, None])[:, 0], entropy_C
+        def score(hidden_CD: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            logprob_CV = (head(hidden_CD).float() / temperature).log_softmax(-1)
+            # Before the rest: recomputation for the backward pass ends with the last saved tensor.
+            logprob_C = logprob_CV.gather(-1, target_C[:, None])[:, 0]
+            return logprob_C, *entropy_and_signal(logprob_CV, target_C)
 
         chunks = list(zip(hidden_ND.split(size), target_N.split(size), strict=True))
         if len(chunks) <= 1 or not torch.is_grad_enabled():
             parts = [score(*chunk) for chunk in chunks]
         else:
             parts = [checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]
-        return TokenScores(
-            torch.cat([logprob for logprob, _ in parts]),
-            torch.cat([entropy for _, entropy in parts]),
-        )
+        return TokenScores(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def save(self, folder: Path) -> None:
         """Write the policy and its tokenizer in Hugging Face format; with LoRA, the adapter."""
         (self.adapter or self.module).save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
+
+
+@torch.no_grad()
+def entropy_and_signal(logprob_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the entropy of each token's distribution and its free gradient signal.
+
+    The signal is ||d log pi(y) / d logits||^2 = 1 - 2 pi_y + sum_v pi_v^2, summed as
+    (1 - pi_y)^2 + sum_{v != y} pi_v^2, so that no digits cancel where pi_y is near 1. With a
+    temperature, the gradient is that by logits / temperature. Both come from one exponential and
+    no second array of the vocabulary's size.
+
+    Args:
+        logprob_NV: [N, V] normalised natural log-probabilities.
+        target_N: [N] int64, the sampled tokens.
+
+    Returns:
+        [N] entropies in nats; [N] signals, in [0, 2]; no gradient flows through them.
+    """
+    target_N1 = target_N[:, None]
+    logprob_N1 = logprob_NV.gather(-1, target_N1)
+    delta_NV = logprob_NV.exp().scatter_(-1, target_N1, logprob_N1.expm1())  # pi - onehot(y)
+    # A norm reads its input once and writes nothing, unlike a sum of squares.
+    signal_N = torch.linalg.vector_norm(delta_NV, dim=-1).square()
+    # sum_v pi_v log pi_v = sum_v delta_v log pi_v + log pi_y.
+    entropy_N = -delta_NV.mul_(logprob_NV).sum(-1) - logprob_N1[:, 0]
+    return entropy_N, signal_N
 
 
 def load_policy(config: ModelConfig, checkpoint_folder: Path | None = None) -> Policy:

@@ -32,6 +32,21 @@ def rollouts(shipped_policy: Policy, prompts: tuple[Prompt, ...]) -> Rollouts:
     )
 
 
+def make_learner(
+    policy: Policy, loss: LossConfig, *, tokens: int = 4096, reference: Policy | None = None
+) -> Learner:
+    """Return a learner that clips no gradient."""
+    optim = OptimConfig(lr=1e-5, max_grad_norm=HUGE, tokens_per_microbatch=tokens)
+    return Learner(
+        policy=policy,
+        reference=reference,
+        optimizer=make_optimizer(policy, optim),
+        loss=loss,
+        optim=optim,
+        sampler=SamplerConfig(),
+    )
+
+
 def take(
     policy: Policy,
     rollouts: Rollouts,
@@ -41,25 +56,15 @@ def take(
     reference: Policy | None = None,
 ) -> tuple[list[torch.Tensor], UpdateMetrics]:
     """Return the gradient that the update used (before clipping) and its figures."""
-    optim = OptimConfig(lr=1e-5, max_grad_norm=HUGE, tokens_per_microbatch=tokens)
-    sampler = SamplerConfig()
-    optimizer = make_optimizer(policy, optim)
+    learner = make_learner(policy, loss, tokens=tokens, reference=reference)
     seen: list[torch.Tensor] = []
 
     def keep(*_: object) -> None:
         seen.extend(w.grad.clone() for w in policy.parameters if w.grad is not None)
 
-    optimizer.register_step_pre_hook(keep)
-    learner = Learner(
-        policy=policy,
-        reference=reference,
-        optimizer=optimizer,
-        loss=loss,
-        optim=optim,
-        sampler=sampler,
-    )
+    learner.optimizer.register_step_pre_hook(keep)
     weights = weigh(rollouts, loss, accept_rate_P=np.full(8, 0.5))
-    return seen, learner.update(rollouts, weights, np.arange(24), 0)
+    return seen, learner.update(rollouts, weights, np.arange(24), 0).metrics
 
 
 LOSSES: list[tuple[Loss, Weighting]] = [
@@ -116,6 +121,23 @@ def test_rejected_rollouts_never_enter_the_forward_pass_of_raft(
 ) -> None:
     _, metrics = take(policy, rollouts, LossConfig(name="raft++"))
     assert metrics.num_rollouts == int(rollouts.accepted_R.sum()) == 12
+
+
+@pytest.mark.parametrize("tokens", [1, 60, 4096])
+def test_an_update_returns_the_signal_of_each_rollout_that_it_scored(
+    policy: Policy, rollouts: Rollouts, tokens: int
+) -> None:
+    config = LossConfig(name="raft++")
+    rows = np.random.default_rng(0).permutation(24)[:15]
+    wanted = {
+        int(row): float(policy.token_scores([rollouts.sequences[row]]).signal_N.sum())
+        for row in rows
+        if rollouts.accepted_R[row]
+    }
+    weights = weigh(rollouts, config, None)
+    result = make_learner(policy, config, tokens=tokens).update(rollouts, weights, rows, 0)
+    found = dict(zip(result.row_A.tolist(), result.signal_A.tolist(), strict=True))
+    assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_groups_without_advantage_stay_out_of_the_forward_pass_but_not_of_the_count(

@@ -82,11 +82,13 @@ def take_step(run: Run, state: State, clock: Clock) -> tuple[State, MetricRow]:
             for number, rows in enumerate(split(config, state.step))
         ]
     run.learn(batch.drawn, state.updates)
+    run.learn_norms(rollouts, updates)
     run.log_step(state.step + 1, batch.stats, batch.belief.rate_P, rollouts, batch.notes)
     row = rollout_metrics(rollouts, weights)
     row |= allocation_metrics(rollouts, batch.stats, batch.notes)
     row |= strategy_metrics(run.history, after.audit)
-    row |= update_metrics(updates, learning_rate(config.optim, state.updates + len(updates) - 1))
+    metrics = [update.metrics for update in updates]
+    row |= update_metrics(metrics, learning_rate(config.optim, state.updates + len(updates) - 1))
     costs = replace(
         after.costs, train_rollouts=after.costs.train_rollouts + config.rollouts_per_step
     )

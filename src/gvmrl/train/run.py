@@ -13,6 +13,7 @@ from gvmrl.config import RunConfig, to_json
 from gvmrl.data import FloatArray, Prompt, Rollouts, merge
 from gvmrl.errors import InputError
 from gvmrl.estimate.history import Belief, History
+from gvmrl.estimate.norms import mean_norms
 from gvmrl.estimate.predictor import Predictor
 from gvmrl.files import write_text
 from gvmrl.model import load_policy
@@ -25,7 +26,7 @@ from gvmrl.train import checkpoint
 from gvmrl.train.checkpoint import State
 from gvmrl.train.metrics import JsonLines, Sink, open_sinks
 from gvmrl.train.prompts import load_prompts
-from gvmrl.train.update import Learner, make_optimizer
+from gvmrl.train.update import Learner, UpdateResult, make_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,13 @@ class Run:
         if self.predictor is not None:
             self.predictor.learn(self.history, updates, *outcome)
         self.history.record(*outcome, updates, prior_P)
+
+    def learn_norms(self, rollouts: Rollouts, updates: Sequence[UpdateResult]) -> None:
+        """Take the gradient norms that the updates of a step came upon into the history."""
+        row_A = np.concatenate([update.row_A for update in updates])
+        norm_A = np.sqrt(np.concatenate([update.signal_A for update in updates]))
+        means = mean_norms(rollouts, row_A, norm_A)
+        self.history.record_norms(self.history.rows(rollouts.prompts), *means)
 
     def _prior_P(self, updates: int) -> FloatArray | None:
         return self.predictor.rate(self.history, updates) if self.predictor is not None else None

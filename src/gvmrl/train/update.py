@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gvmrl.config import LossConfig, OptimConfig, SamplerConfig
-from gvmrl.data import FloatArray, IntArray, Rollouts, TokenSequence
+from gvmrl.data import FloatArray, IntArray, Rollouts, TokenSequence, segment_sum
 from gvmrl.model import Policy, microbatches
 from gvmrl.train.loss import kl_penalty, token_loss
 from gvmrl.train.weigh import Weights
@@ -35,6 +35,18 @@ class UpdateMetrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """What an update did and what it learned in passing about the A rollouts it was made of."""
+
+    metrics: UpdateMetrics
+    row_A: IntArray
+    """[A] rows, in the step's rollouts, of those that entered the forward pass."""
+    signal_A: FloatArray
+    """[A] their free gradient signals before the update: ||d log pi / d logits||^2, summed over
+    the completion's tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learner:
     """The policy with its optimizer."""
 
@@ -48,7 +60,7 @@ class Learner:
 
     def update(
         self, rollouts: Rollouts, weights: Weights, rows: IntArray, num_updates: int
-    ) -> UpdateMetrics:
+    ) -> UpdateResult:
         """Take one optimizer step on the given rows of a step's rollouts.
 
         A row whose gradient is zero anyway (weight 0, or advantage 0 without KL penalty) stays
@@ -77,7 +89,7 @@ class Learner:
             advantage_R=weights.advantage_R[rows[alive]],
             coefficient_R=weight_R[alive] / length_R / (denominator or 1.0),
         )
-        sums = self._accumulate(batch)
+        sums, signal_A = self._accumulate(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters, self.optim.max_grad_norm)
         if not math.isfinite(sums["loss"]) or not math.isfinite(float(norm)):
             self.optimizer.zero_grad(set_to_none=False)
@@ -89,7 +101,7 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=False)
         tokens = max(batch.num_tokens, 1)
-        return UpdateMetrics(
+        metrics = UpdateMetrics(
             loss=sums["loss"],
             grad_norm=float(norm),
             kl=sums["kl"] / tokens,
@@ -98,6 +110,7 @@ class Learner:
             num_rollouts=len(batch.sequences),
             num_tokens=batch.num_tokens,
         )
+        return UpdateResult(metrics=metrics, row_A=rows[alive], signal_A=signal_A)
 
     def with_old_logprobs(self, rollouts: Rollouts) -> Rollouts:
         """Return the rollouts with the log-probabilities that the ratios are taken against.
@@ -129,8 +142,13 @@ class Learner:
             case _:
                 return np.full(alive.size, length_W.mean() if length_W.size else 1.0)
 
-    def _accumulate(self, batch: "_Batch") -> dict[str, float]:
-        """Add the gradient of the batch's loss to the parameters; return summed figures."""
+    def _accumulate(self, batch: "_Batch") -> tuple[dict[str, float], FloatArray]:
+        """Add the gradient of the batch's loss to the parameters.
+
+        Returns:
+            Summed figures; [A] free gradient signals of the batch's sequences.
+        """
+        signal_A = np.zeros(len(batch.sequences))
         sums = {"loss": 0.0, "kl": 0.0, "clipped": 0.0, "entropy": 0.0}
         for rows in microbatches(batch.sequences, self.optim.tokens_per_microbatch):
             sequences = [batch.sequences[row] for row in rows]
@@ -152,7 +170,10 @@ class Learner:
                 sums["kl"] += float(kl_penalty(scores.logprob_N, old_N).sum())
                 sums["clipped"] += float(outside_N.sum())
                 sums["entropy"] += float(scores.entropy_N.sum())
-        return sums
+                row_N = np.repeat(rows, [len(sequence.completion_ids) for sequence in sequences])
+                signal_N = scores.signal_N.double().cpu().numpy()
+                signal_A += segment_sum(signal_N, row_N, signal_A.size)
+        return sums, signal_A
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
