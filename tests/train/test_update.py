@@ -134,7 +134,7 @@ def test_an_update_returns_the_signal_of_each_rollout_that_it_scored(
         for row in rows
         if rollouts.accepted_R[row]
     }
-    weights = weigh(rollouts, config, None)
+    weights = weigh(rollouts, config)
     result = make_learner(policy, config, tokens=tokens).update(rollouts, weights, rows, 0)
     found = dict(zip(result.row_A.tolist(), result.signal_A.tolist(), strict=True))
     assert found == pytest.approx(wanted, rel=1e-4)
