@@ -5,6 +5,7 @@ A record checks its own fields; `RunConfig` checks what several of them must sat
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -428,3 +429,14 @@ class RunConfig:
 def to_json(config: RunConfig) -> str:
     """Render the resolved settings as JSON, one setting a line."""
     return json.dumps(asdict(config), indent=2, default=str) + "\n"
+
+
+def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Name nested settings with dots, as the flags do."""
+    flat: dict[str, object] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -52,6 +52,7 @@ def test_importing_the_library_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+BUNDLES = ("--sets", "demo:", "--losses", "grpo:", "--seeds", "0")
 TRAIN = ("train", "--out", "run")
 
 
@@ -69,6 +70,9 @@ TRAIN = ("train", "--out", "run")
         ((*TRAIN, "@missing.toml"), "settings file missing.toml cannot be read"),
         ((*TRAIN, "--model.path", "no/model"), "model.path 'no/model' cannot be loaded"),
         ((*TRAIN, "--data.train", "none.jsonl"), "none.jsonl"),
+        (("bench", "--arms", "a:"), "--sets"),
+        (("bench", *BUNDLES, "--arms", "uniform: --loss.nam x"), "perhaps you meant --loss.name"),
+        (("bench", *BUNDLES, "--arms", "gvm:"), "baseline 'uniform' is no arm; there are gvm"),
         (("report",), "no run is named"),
         (("report", "nowhere"), "nowhere is not a run"),
     ],
@@ -112,6 +116,10 @@ def test_a_malformed_settings_file_is_named_with_the_place(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
 def test_every_shipped_config_is_read(path: Path, tmp_path: Path) -> None:
     # The last flag is wrong on purpose: it is judged only if all others were right.
+    if path.name.startswith("bench"):
+        done = gvmrl("bench", f"@{path}", "--only", "nobody: *", cwd=tmp_path)
+        assert "only names 'nobody', which is no arm" in done.stderr
+        return
     done = gvmrl("train", f"@{path}", "--out", "run", "--model.path", "no/model", cwd=tmp_path)
     assert "model.path 'no/model' cannot be loaded" in done.stderr
 

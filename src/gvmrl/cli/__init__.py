@@ -1,24 +1,20 @@
 """The `gvmrl` command: one parser for flags and for settings files, one line for every error."""
 
-import contextlib
 import importlib
-import io
 import logging
-import re
 import signal
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial, wraps
-
-import tyro
 
 from gvmrl.cli.settings import expand_files
 from gvmrl.errors import InputError
+from gvmrl.flags import parse_flags
 
 COMMANDS = {
     "train": "Train a policy under a fixed rollout budget; resumes by itself.",
     "plan": "Hand out rollouts from a file of statistics; loads no model.",
+    "bench": "Compare arms over sets, losses and seeds at equal settings; resumes by itself.",
     "demo": "Train the built-in model four ways at equal cost and write a page of curves.",
     "report": "Write one self-contained page with the curves of finished or running runs.",
     "warmstart": "Make the built-in model again from scratch.",
@@ -36,7 +32,8 @@ def main() -> None:
     try:
         command, args = _choose(sys.argv[1:])
         module = importlib.import_module(f"gvmrl.cli.{command}")
-        _parse(getattr(module, command), f"gvmrl {command}", expand_files(args))()
+        function = _bind(getattr(module, command))
+        parse_flags(function, expand_files(args), name=f"gvmrl {command}")()
     except InputError as error:
         sys.exit(_say(f"gvmrl: {error}"))
     except KeyboardInterrupt:
@@ -57,40 +54,14 @@ def _choose(args: list[str]) -> tuple[str, list[str]]:
     return args[0], args[1:]
 
 
-def _parse(function: Callable[..., None], name: str, args: list[str]) -> Callable[[], None]:
-    """Return the call that the flags ask for.
-
-    Raises:
-        InputError: In one line, what tyro says in a box.
-    """
+def _bind(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """Make a function that takes the same arguments and returns the call."""
 
     @wraps(function)
     def bind(*positional: object, **named: object) -> Callable[[], None]:
         return partial(function, *positional, **named)
 
-    box = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(bind, prog=name, args=args, config=(tyro.conf.FlagConversionOff,))
-    except ValueError as error:  # settings that do not fit together
-        raise InputError(str(error)) from error
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise InputError(_one_line(box.getvalue())) from None
-
-
-def _one_line(box: str) -> str:
-    """Turn a framed message into a sentence; of the flags it suggests, keep the nearest."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    text = " ".join(line for line in lines if line.strip("─"))
-    text = re.sub(r"Error parsing \S+: | For full helptext.*", "", text)
-    text, _, suggestions = text.partition(" Perhaps you meant: ")
-    wrong = re.search(r"--[\w.-]+", text)
-    flags = re.findall(r"--[a-z][\w.-]*", suggestions)
-    if wrong and (nearest := get_close_matches(wrong.group(), flags, n=1, cutoff=0)):
-        text += f"; perhaps you meant {nearest[0]}"
-    return text
+    return bind
 
 
 def _say(message: str) -> int:

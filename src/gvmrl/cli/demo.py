@@ -1,12 +1,7 @@
 """`gvmrl demo`."""
 
 import os
-import sys
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
 
 from gvmrl.errors import InputError
 from gvmrl.files import write_text
@@ -19,40 +14,32 @@ def demo(out: Path = Path("runs/demo"), steps: int = 80, seeds: int = 3, jobs: i
     again, and an interrupted one goes on where it stopped.
 
     Args:
-        out: Folder of the runs, of report.html and of curves.svg.
+        out: Folder of the runs, of report.html and of one file of curves for each loss.
         steps: Steps of each run.
         seeds: Seeds of each arm.
         jobs: Runs at once, one thread each; 0 takes as many as there are cores.
     """
     try:
-        from gvmrl.demo import Arm, make_arms, run_demo
-        from gvmrl.report.page import COLUMNS, table, write_page
+        from gvmrl.bench.results import load_runs
+        from gvmrl.bench.runner import run_cells
+        from gvmrl.demo import describe, make_cells
+        from gvmrl.report.page import sections_of, write_page
         from gvmrl.report.plots import curves
+        from gvmrl.report.table import cost_table
     except ImportError as error:
         raise InputError(f"the demo needs {error.name}: pip install gvmrl[hf,report]") from error
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-    arms = make_arms(out, seeds)
-    done = dict.fromkeys((arm.name for arm in arms), 0)
-    with bar:
-        task = bar.add_task(f"{len(arms)} runs, steps", total=steps * len(arms))
+    from gvmrl.cli.cells import cell_progress, print_table
 
-        def show(arm: Arm, steps_done: int) -> None:
-            done[arm.name] = steps_done
-            bar.update(task, completed=sum(done.values()))
-
-        runs, verdict = run_demo(arms, ("--steps", str(steps)), jobs or os.cpu_count() or 1, show)
-    write_page(out / "report.html", runs, title="gvmrl demo", verdict=verdict)
-    write_text(out / "curves.svg", curves(runs))
-    sheet = Table(Column(COLUMNS[0], no_wrap=True), *COLUMNS[1:])
-    for row in table(runs):
-        sheet.add_row(*row)
-    console.print(sheet)
-    console.print(verdict)
-    console.print(f"The page: {out / 'report.html'}")
+    cells = make_cells(out, steps=steps, num_seeds=seeds)
+    with cell_progress(cells) as show:
+        jobs = jobs or os.cpu_count() or 1
+        run_cells(cells, logs=out / "logs", jobs=jobs, threads=1, show=show)
+    runs = load_runs(cells)
+    verdict = describe(runs)
+    write_page(out / "report.html", list(sections_of(runs)), title="gvmrl demo", verdict=[verdict])
+    for group in dict.fromkeys(run.group for run in runs):
+        same = [run for run in runs if run.group == group]
+        write_text(out / f"curves-{same[0].settings['loss.name']}.svg", curves(same))
+        print_table(cost_table(same, title=group))
+    print(verdict)
+    print(f"The page: {out / 'report.html'}")

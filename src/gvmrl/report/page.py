@@ -1,71 +1,93 @@
-"""The page and the table: runs side by side, as HTML and for the terminal."""
+"""The page: runs side by side, as one HTML file that needs no other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gvmrl.files import write_text
-from gvmrl.report import plots
-from gvmrl.report.runs import RunRecord
-
-COLUMNS = (
-    "arm",
-    "seeds",
-    "updates",
-    "trained on",
-    "pilots",
-    "all rollouts",
-    "tokens",
-    "seconds",
-    "start",
-    "end",
-    "mean",
-)
-"""Figures of an arm, means over its seeds; start, end and mean are held-out accuracies."""
+from gvmrl.report import plots, spending
+from gvmrl.report.runs import RunRecord, by_label
+from gvmrl.report.table import Table, cost_table
+from gvmrl.report.visits import read_visits
 
 
-def table(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
-    """Return one row of `COLUMNS` for each arm, as text."""
-    labels = dict.fromkeys(run.label for run in runs)
-    return [_row(label, [run for run in runs if run.label == label]) for label in labels]
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure with the sentence below it."""
+
+    svg: str
+    caption: str
+    wide: bool = False
 
 
-def write_page(path: Path, runs: Sequence[RunRecord], *, title: str, verdict: str = "") -> None:
-    """Write the page, whole or not at all; it needs no other file."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page that can be folded away."""
+
+    title: str
+    tables: tuple[Table, ...]
+    charts: tuple[Chart, ...]
+    is_open: bool = True
+
+
+def write_page(
+    path: Path, sections: Sequence[Section], *, title: str, verdict: Sequence[str] = ()
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: The HTML file.
+        sections: Its parts, in order.
+        title: Its heading.
+        verdict: Sentences that stand above everything else.
+    """
     environment = Environment(
         loader=PackageLoader("gvmrl", "report"), autoescape=True, undefined=StrictUndefined
     )
-    page = environment.get_template("page.html.jinja").render(
-        title=title,
-        verdict=verdict,
-        columns=COLUMNS,
-        table=table(runs),
-        curves=plots.curves(runs),
-        counts=plots.counts(runs),
-        spending=plots.spending(runs),
+    template = environment.get_template("page.html.jinja")
+    write_text(path, template.render(title=title, verdict=verdict, sections=sections))
+
+
+def sections_of(runs: Sequence[RunRecord], *, num_open: int = 2) -> Iterator[Section]:
+    """Give a section for each group of runs; the first `num_open` are not folded."""
+    groups = list(dict.fromkeys(run.group for run in runs))
+    for number, group in enumerate(groups):
+        same = [run for run in runs if run.group == group]
+        yield Section(group, (cost_table(same),), tuple(_charts(same)), is_open=number < num_open)
+
+
+def _charts(runs: Sequence[RunRecord]) -> Iterator[Chart]:
+    arms = by_label(runs)
+    visits = {label: [read_visits(run.folder) for run in same] for label, same in arms.items()}
+    yield Chart(
+        plots.curves(runs),
+        "Held-out accuracy, mean over seeds with the 95% band of the mean, against four costs. "
+        "Only the lower two count what was spent on pilots.",
+        wide=True,
     )
-    write_text(path, page)
-
-
-def _row(label: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    def total(name: str) -> str:
-        return f"{np.mean([run.rows[-1][name] for run in runs]):,.0f}"
-
-    def accuracy(values: Iterable[float]) -> str:
-        return f"{np.mean(list(values)):.3f}"
-
-    return (
-        label,
-        str(len(runs)),
-        total("updates"),
-        total("cost/train_rollouts"),
-        total("cost/pilot_rollouts"),
-        total("cost/all_rollouts"),
-        total("cost/all_tokens"),
-        f"{np.mean([run.seconds for run in runs]):.0f}",
-        accuracy(run.accuracy_E[0] for run in runs),
-        accuracy(run.accuracy_E[-1] for run in runs),
-        accuracy(run.mean_accuracy("updates", run.rows[-1]["updates"]) for run in runs),
+    yield Chart(
+        spending.over_time(visits),
+        "Where each step's training rollouts went, by the pass rate that was known of their "
+        "prompts: from the rule's statistics or, for rules without, from the prompt's last visit.",
+        wide=True,
     )
+    yield Chart(
+        spending.outcomes(visits, arms),
+        "A group whose rollouts are all wrong or all right has no group advantage; RAFT learns "
+        "from every accepted rollout.",
+    )
+    yield Chart(
+        spending.counts(visits),
+        "Training rollouts that a prompt of a step got, by what was known of it before.",
+    )
+    yield Chart(
+        spending.visits(visits),
+        "How often a prompt was visited; prompts that no step visited are not drawn.",
+    )
+    if reliability := spending.reliability(visits):
+        yield Chart(
+            reliability,
+            "Whether predicted pass rates are right: on the grey line, they are.",
+        )

@@ -1,140 +1,91 @@
-"""The figures of the page, each as SVG text.
+"""The figures of learning curves and speed-ups, as SVG text.
 
-Axes: E evaluations, P prompts of a step, K bins of the acceptance rate.
+Axes: E evaluations, S seeds.
 """
 
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from scipy import stats
 
 from gvmrl.data import FloatArray
-from gvmrl.report.runs import AXES, RunRecord
+from gvmrl.report.runs import AXES, Axis, RunRecord, by_label
+from gvmrl.report.style import finish, looks, svg
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#777777")
-"""One a label; told apart by colour-blind readers too."""
-BIN_EDGES = (0.0, 1e-9, 0.25, 0.5, 0.75, 1.0 - 1e-9, 1.0)
-BIN_NAMES = ("0", "to 1/4", "to 1/2", "to 3/4", "below 1", "1")
-GROUPS = ("all wrong", "mixed", "all right")
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One row of a forest plot."""
+
+    group: str
+    label: str
+    value: float
+    low: float
+    """> 0, or 0 where there is no interval."""
+    high: float
 
 
 def curves(runs: Sequence[RunRecord]) -> str:
-    """Held-out accuracy against each of the four costs; a label's seeds share a colour."""
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    """Held-out accuracy against each of the four costs: mean over seeds, with its 95% band."""
+    figure = Figure(figsize=(11, 6.6), layout="constrained")
+    arms = by_label(runs)
     for axes, (axis, title) in zip(figure.subplots(2, 2).flat, AXES.items(), strict=True):
-        for label, colour in _colours(runs).items():
-            same = [run for run in runs if run.label == label]
-            for run in same:
-                axes.plot(
-                    run.cost_E(axis),
-                    run.accuracy_E,
-                    color=colour,
-                    linewidth=1.8 if len(same) == 1 else 0.7,
-                    alpha=1 if len(same) == 1 else 0.5,
-                    label=label if len(same) == 1 else None,
-                )
-            if len(same) > 1:
-                shortest = min((run.cost_E(axis) for run in same), key=lambda cost_E: cost_E[-1])
-                mean_E = np.mean(
-                    [np.interp(shortest, run.cost_E(axis), run.accuracy_E) for run in same], axis=0
-                )
-                axes.plot(shortest, mean_E, color=colour, linewidth=2.2, label=label)
+        for label, look in looks(arms).items():
+            cost_E, mean_E, half_E = _band(arms[label], axis)
+            axes.plot(cost_E, mean_E, **look, linewidth=1.8, label=label)
+            axes.fill_between(
+                cost_E, mean_E - half_E, mean_E + half_E, color=look["color"], alpha=0.13, lw=0
+            )
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        _finish(axes, title, "held-out accuracy")
-    figure.axes[0].legend(frameon=False)
-    return _svg(figure)
+        finish(axes, title, "held-out accuracy")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        frameon=False,
+        ncols=min(len(arms), 6),
+    )
+    return svg(figure)
 
 
-def counts(runs: Sequence[RunRecord]) -> str:
-    """Mean rollouts of a prompt against its pilots' acceptance rate, over all steps."""
-    figure = Figure(figsize=(4.9, 3.2), layout="constrained")
+def forest(intervals: Sequence[Interval], title: str) -> str:
+    """Speed-ups with their intervals, one row for each group and arm, on a logarithmic axis."""
+    groups = list(dict.fromkeys(row.group for row in intervals))
+    height = 1.0 + 0.24 * (len(intervals) + len(groups))
+    figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots()
-    for label, colour in _colours(runs).items():
-        rate_P, count_P = _rates_and_counts([run for run in runs if run.label == label])
-        if not rate_P.size:
-            continue
-        bin_P = np.searchsorted(BIN_EDGES, rate_P, side="right") - 1
-        bin_P = np.minimum(bin_P, len(BIN_NAMES) - 1)
-        mean_K = [
-            count_P[bin_P == k].mean() if (bin_P == k).any() else np.nan
-            for k in range(len(BIN_NAMES))
-        ]
-        axes.plot(BIN_NAMES, mean_K, marker="o", color=colour, label=label)
-    _finish(axes, "acceptance rate of the prompt's pilots", "mean rollouts")
-    if axes.lines:
-        axes.legend(frameon=False)
-    return _svg(figure)
+    arms = looks(dict.fromkeys(row.label for row in intervals))
+    names, places, at = list[str](), list[float](), 0.0
+    for group in groups:
+        axes.text(0, at, group, transform=axes.get_yaxis_transform(), weight="bold", va="center")
+        for row in (row for row in intervals if row.group == group):
+            at += 1
+            colour = arms[row.label]["color"]
+            axes.plot(row.value, at, "o", color=colour, markersize=5)
+            if row.low > 0 and np.isfinite(row.high):
+                axes.plot([row.low, row.high], [at, at], color=colour, linewidth=1.6)
+            names.append(row.label)
+            places.append(at)
+        at += 1.2
+    axes.axvline(1, color="#222222", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(places, names)
+    axes.set_ylim(at - 0.4, -0.8)
+    finish(axes, title, "")
+    return svg(figure)
 
 
-def spending(runs: Sequence[RunRecord]) -> str:
-    """Share of all rollouts: pilots thrown away, and training groups by what came out."""
-    labels = list(_colours(runs))
-    figure = Figure(figsize=(4.9, 0.9 + 0.5 * len(labels)), layout="constrained")
-    axes = figure.subplots()
-    share_LK = np.array([_shares([run for run in runs if run.label == label]) for label in labels])
-    left_L = np.zeros(len(labels))
-    names = ("pilots, discarded", *(f"groups {name}" for name in GROUPS))
-    for column, name in enumerate(names):
-        axes.barh(
-            labels,
-            share_LK[:, column],
-            left=left_L,
-            label=name,
-            color=("#bbbbbb", "#ee6677", "#228833", "#4477aa")[column],
-        )
-        left_L += share_LK[:, column]
-    _finish(axes, "share of all rollouts", "")
-    axes.invert_yaxis()
-    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.45, 1.0))
-    return _svg(figure)
-
-
-def _rates_and_counts(runs: Sequence[RunRecord]) -> tuple[FloatArray, FloatArray]:
-    """[P] pilot acceptance rates and [P] counts of all prompts of all steps that had pilots."""
-    rate, count = [np.zeros(0)], [np.zeros(0)]
-    for run in runs:
-        for row in run.allocations:
-            trials_P = np.array(row["trials"], np.float64)
-            if trials_P.all():
-                rate.append(np.array(row["successes"], np.float64) / trials_P)
-                count.append(np.array(row["counts"], np.float64))
-    return np.concatenate(rate), np.concatenate(count)
-
-
-def _shares(runs: Sequence[RunRecord]) -> FloatArray:
-    """[4] shares of discarded pilots and of groups all wrong, mixed and all right."""
-    spent = np.zeros(4)
-    for run in runs:
-        last = run.rows[-1]
-        spent[0] += last["cost/all_rollouts"] - last["cost/train_rollouts"]
-        for row in run.allocations:
-            count_P = np.array(row["counts"], np.float64)
-            accepted_P = np.array(row["accepted"], np.float64)
-            wrong_P, right_P = accepted_P == 0, accepted_P == count_P
-            spent[1] += count_P[wrong_P].sum()
-            spent[2] += count_P[~wrong_P & ~right_P].sum()
-            spent[3] += count_P[right_P & ~wrong_P].sum()
-    return spent / max(spent.sum(), 1)
-
-
-def _colours(runs: Sequence[RunRecord]) -> dict[str, str]:
-    labels = dict.fromkeys(run.label for run in runs)
-    return {label: COLOURS[row % len(COLOURS)] for row, label in enumerate(labels)}
-
-
-def _finish(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10, "svg.hashsalt": "gvmrl"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return "<svg" + text.getvalue().partition("<svg")[2]
+def _band(runs: Sequence[RunRecord], axis: Axis) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """[E] costs, mean accuracies and half widths of their intervals, up to what all have spent."""
+    cost_E = min((run.cost_E(axis) for run in runs), key=lambda cost_E: cost_E[-1])
+    accuracy_SE = np.stack([np.interp(cost_E, run.cost_E(axis), run.accuracy_E) for run in runs])
+    half_E = np.zeros(cost_E.size)
+    if len(runs) > 1:
+        half_E = stats.sem(accuracy_SE, axis=0) * stats.t.ppf((1 + LEVEL) / 2, len(runs) - 1)
+    return cost_E, accuracy_SE.mean(axis=0), half_E

@@ -1,6 +1,5 @@
 """A run's folder and parts: opened once, resumed where the newest checkpoint ends."""
 
-import json
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ import torch
 
 from gvmrl.config import RunConfig, to_json
 from gvmrl.data import FloatArray, Prompt, Rollouts, merge
-from gvmrl.errors import InputError
 from gvmrl.estimate.history import Belief, History
 from gvmrl.estimate.norms import mean_norms
 from gvmrl.estimate.predictor import Predictor
@@ -24,16 +22,20 @@ from gvmrl.sample.transformers import TransformersSampler
 from gvmrl.stats import PromptStats
 from gvmrl.train import checkpoint
 from gvmrl.train.checkpoint import State
+from gvmrl.train.folder import (
+    ALLOCATION,
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    SAMPLES,
+    check_folder,
+)
 from gvmrl.train.metrics import JsonLines, Sink, open_sinks
 from gvmrl.train.prompts import load_prompts
 from gvmrl.train.update import Learner, UpdateResult, make_optimizer
 
 logger = logging.getLogger(__name__)
 
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
-ALLOCATION = "allocation.jsonl"
-SAMPLES = "samples.jsonl"
 SAMPLES_PER_STEP = 4
 
 
@@ -88,7 +90,7 @@ class Run:
     def save(self, state: State) -> None:
         """Write a checkpoint of the state and the weights."""
         checkpoint.save(
-            self.config.out / "checkpoints",
+            self.config.out / CHECKPOINTS,
             state,
             self.learner.policy,
             self.learner.optimizer,
@@ -144,7 +146,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
         InputError: If the model or the data cannot be used, or the folder is another run's.
     """
     check_folder(config)
-    newest = checkpoint.newest(config.out / "checkpoints")
+    newest = checkpoint.newest(config.out / CHECKPOINTS)
     state = checkpoint.load_state(newest) if newest is not None else State()
     torch.manual_seed(config.seed)  # a new LoRA adapter is random
     policy = load_policy(config.model, newest / checkpoint.POLICY if newest is not None else None)
@@ -190,38 +192,3 @@ def open_run(config: RunConfig) -> Generator[Run]:
         )
     finally:
         scorer.close()
-
-
-def check_folder(config: RunConfig) -> None:
-    """Refuse a folder that is not empty and not this run's.
-
-    Raises:
-        InputError: Naming the settings that differ from those the folder was made with.
-    """
-    saved = config.out / CONFIG
-    if not saved.exists():
-        if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-            raise InputError(f"out {config.out} is not empty and not a run; choose another folder")
-        return
-    before = _flat(json.loads(saved.read_text(encoding="utf-8")))
-    now = _flat(json.loads(to_json(config)))
-    changed = sorted(name for name in before | now if before.get(name) != now.get(name))
-    if changed := [name for name in changed if name != "out"]:
-        changes = "; ".join(
-            f"{name} was {before.get(name)}, is {now.get(name)}" for name in changed
-        )
-        raise InputError(
-            f"out {config.out} holds a run with other settings ({changes}); "
-            "restore them to resume it, or choose another folder"
-        )
-
-
-def _flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Name nested settings with dots, as the flags do."""
-    flat: dict[str, object] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
