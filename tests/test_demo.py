@@ -27,7 +27,7 @@ def test_the_demo_trains_four_arms_at_equal_updates_and_keeps_what_is_finished(
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert "GVM minus uniform" in done.stdout
-    assert (out / "report.html").read_text().count("<svg") == 2 * 5
+    assert (out / "report.html").read_text().count("<svg") == 2 * 6
     assert len(list(out.glob("curves-*.svg"))) == 2
     last = [
         read_json_lines(cell.config.out / "metrics.jsonl")[-1]

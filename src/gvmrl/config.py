@@ -156,12 +156,14 @@ class AllocationConfig:
     """Most rollouts of a prompt, likewise."""
     every: int = 1
     """Steps that share one round of pilots (for oracle: one measurement of all rates)."""
-    group: int = 4
-    """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2."""
-    predictor: Literal["none", "past", "hidden_state"] = "none"
+    group: int | None = None
+    """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2. None: 2 where
+    the baseline is the history's, else 4."""
+    predictor: Literal["auto", "none", "past", "hidden_state"] = "auto"
     """What is expected of a prompt besides its own recent rollouts: the pool's mean for all, or a
     forecast fitted as the run goes on, from how prompts with a like past fared, or from that and
-    the policy's hidden state at the end of the prompt."""
+    the policy's hidden state at the end of the prompt. auto: hidden_state where a strategy meets
+    the baseline of the history, else none."""
     predictor_every: int = 32
     """Steps between two looks at the hidden states; one takes a forward pass over all prompts."""
     audit_rate: float = 0.1
@@ -215,10 +217,11 @@ class LossConfig:
     """Ratios below 1 - clip_low get no gradient where the advantage is negative."""
     clip_high: float = 0.2
     """Ratios above 1 + clip_high get no gradient where the advantage is positive."""
-    baseline: Literal["group", "history"] = "group"
+    baseline: Literal["auto", "group", "history"] = "auto"
     """What a reward is compared with in rloo, dr_grpo and grpo: the group's other rollouts, or
     what they and the history together say about the prompt. The latter is as unbiased, has less
-    variance, and learns from groups that are all wrong or all right."""
+    variance, and learns from groups that are all wrong or all right. auto: history where a strategy
+    chooses the prompts, else group."""
     kl_coef: float = 0.0
     """Weight of the KL penalty (k3 estimator) to the starting policy."""
 
@@ -226,9 +229,9 @@ class LossConfig:
         require_at_least(0, loss__clip_low=self.clip_low, loss__clip_high=self.clip_high)
         require_at_least(0, loss__kl_coef=self.kl_coef)
         require(
-            self.baseline == "group" or self.name not in POSITIVE_ONLY,
+            self.baseline != "history" or self.name not in POSITIVE_ONLY,
             f"loss.baseline is for losses that have one; {self.name} trains on accepted rollouts "
-            "alone: leave it at group",
+            "alone: leave it at auto",
         )
         valid = (
             ("auto", "accepted_mean", "inverse_probability", "flat")
@@ -370,17 +373,15 @@ class RunConfig:
         )
         require(
             allocation.rule != "dapo"
-            or (allocation.audit_rate == 0 and self.rollouts_per_step % allocation.group == 0),
+            or (allocation.audit_rate == 0 and self.rollouts_per_step % self.group == 0),
             "allocation.rule dapo throws groups away and keeps whole ones: set "
             "allocation.audit_rate to 0, and rollouts_per_step to a multiple of allocation.group "
-            f"({allocation.group}), it is {self.rollouts_per_step}",
+            f"({self.group}), it is {self.rollouts_per_step}",
         )
         require(
-            allocation.group <= self.rollouts_per_step
-            and self.uniform_group * 2 <= self.rollouts_per_step,
-            f"rollouts_per_step is {self.rollouts_per_step}, too few for groups of "
-            f"allocation.group = {allocation.group}, or for two uniform groups of "
-            f"{self.uniform_group}",
+            2 * self.group <= self.rollouts_per_step,
+            f"rollouts_per_step is {self.rollouts_per_step}, too few for two groups of "
+            f"allocation.group = {self.group}; an audit needs one of its own",
         )
 
     def _check_bounds(self) -> None:
@@ -411,14 +412,31 @@ class RunConfig:
         return allocation.needs_statistics or self.loss.weighting == "inverse_probability"
 
     @property
+    def uses_history_baseline(self) -> bool:
+        """Whether rewards are compared with what the history says of their prompts."""
+        if self.loss.baseline != "auto":
+            return self.loss.baseline == "history"
+        return self.allocation.chooses_prompts and self.loss.name not in POSITIVE_ONLY
+
+    @property
+    def group(self) -> int:
+        """Rollouts of a prompt at a visit by a strategy."""
+        if self.allocation.group is not None:
+            return self.allocation.group
+        return 2 if self.uses_history_baseline else 4
+
+    @property
+    def predictor(self) -> Literal["none", "past", "hidden_state"]:
+        """The predictor in use, never auto."""
+        if self.allocation.predictor != "auto":
+            return self.allocation.predictor
+        strategy = self.allocation.chooses_prompts and self.uses_history_baseline
+        return "hidden_state" if strategy else "none"
+
+    @property
     def updates_per_step(self) -> int:
         """Optimizer updates of a step."""
         return self.rollouts_per_step // self.rollouts_per_update
-
-    @property
-    def uniform_group(self) -> int:
-        """Rollouts of a prompt where they are drawn evenly."""
-        return self.rollouts_per_step // self.prompts_per_step
 
     @property
     def lo(self) -> int:

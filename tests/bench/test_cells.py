@@ -63,7 +63,10 @@ def test_only_keeps_an_arm_to_the_places_that_match() -> None:
     ("changes", "message"),
     [
         ({"arms": ("uniform: --allocation.bugdet 3",)}, "arm uniform: .*--allocation.bugdet"),
-        ({"arms": ("uniform: --allocation.lo 99",)}, "arm uniform: .*too few for 16 prompts"),
+        (
+            {"arms": ("uniform: --allocation.rule uniform --allocation.lo 99",)},
+            "arm uniform: .*too few for 16 prompts",
+        ),
         ({"arms": ("uniform: --seed 4",)}, "arm uniform: --out and --seed are set by the bench"),
         ({"arms": ("uniform: --help",)}, "arm uniform: --help is no setting"),
         ({"arms": ("uniform: --data.eval None",)}, "arms are compared on held-out prompts"),

@@ -139,3 +139,4 @@ def test_the_most_urgent_are_the_largest_and_ties_are_fair() -> None:
 
 def test_a_budget_is_spread_evenly() -> None:
     assert spread(7, np.array([4, 0, 2]), 5).tolist() == [2, 0, 2, 0, 3]
+    assert spread(6, np.array([1, 0, 1]), 2).tolist() == [2, 4]

@@ -82,9 +82,10 @@ def most_urgent(urgency_P: FloatArray, count: int, rng: np.random.Generator) -> 
 
 
 def spread(budget: int, row_K: IntArray, size: int) -> IntArray:
-    """Return [size] counts that share a budget evenly among some rows, the first get the rest."""
-    count_P = np.zeros(size, np.int64)
+    """Return [size] counts that share a budget evenly among some rows, the first get the rest.
+
+    A row that is named twice gets two shares.
+    """
     base, extra = divmod(budget, row_K.size)
-    count_P[row_K] = base
-    count_P[row_K[:extra]] += 1
-    return count_P
+    even_P, rest_P = (np.bincount(rows, minlength=size) for rows in (row_K, row_K[:extra]))
+    return base * even_P + rest_P

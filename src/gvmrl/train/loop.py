@@ -66,6 +66,8 @@ def train(run: Run, show: Sink) -> None:
 def take_step(run: Run, state: State, clock: Clock) -> tuple[State, MetricRow]:
     """Spend one step's rollouts and take its updates; return the new state and the figures."""
     config = run.config
+    with clock.phase("predict"):
+        run.look(state.step)
     draw_batch = from_pool if config.allocation.chooses_prompts else from_epoch
     after, batch = draw_batch(run, state, clock)
     weights = weigh(
@@ -73,7 +75,7 @@ def take_step(run: Run, state: State, clock: Clock) -> tuple[State, MetricRow]:
         config.loss,
         accept_rate_P=batch.accept_rate_P,
         loss_weight_P=batch.loss_weight_P,
-        belief=batch.belief,
+        belief=batch.belief if config.uses_history_baseline else None,
     )
     with clock.phase("update"):
         rollouts = run.learner.with_old_logprobs(batch.rollouts)

@@ -28,16 +28,16 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
     While the strategy is in use, its part is all but the audit's share; else it is that share.
     """
     config, audit, size = run.config, state.audit, len(run.train_prompts)
-    budget, group = config.rollouts_per_step, config.uniform_group
+    budget, group = config.rollouts_per_step, config.group
     luck = np.random.default_rng(address(run, Part.AUDIT, state.step)).random()
     share = group * int(config.allocation.audit_rate * budget / group + luck)
     evenly = share if audit.in_use else budget - share
-    look(run, state, clock)
     state, belief = believed(run, state, clock)
     with clock.phase("sample"):
         even, chosen, keep_P = list[Rollouts](), list[Rollouts](), None
+        num_even = -(-evenly // group)
         if evenly:
-            rows = epoch_rows(run, audit.num_uniform, -(-evenly // group))
+            rows = epoch_rows(run, audit.num_uniform, num_even)
             where = address(run, Part.TRAIN, state.step)
             even.append(draw_some(run, spread(evenly, rows, size), state.updates, where))
         if evenly < budget:
@@ -49,7 +49,9 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
         kept = [select(wave, keep_P[run.history.rows(wave.prompts)]) for wave in chosen]
     rollouts = merge([*even, *kept])
     rows = run.history.rows(rollouts.prompts)
-    return replace(state, audit=judged(audit, even, chosen)), Batch(
+    audit = judged(run, audit, even, chosen)
+    audit = replace(audit, num_uniform=audit.num_uniform + num_even)
+    return replace(state, audit=audit), Batch(
         rollouts=rollouts,
         drawn=[*even, *chosen],
         stats=run.history.stats(rows, state.updates),
@@ -68,7 +70,7 @@ def follow(
         belief=belief,
         step=state.updates,
         budget=budget,
-        group=config.allocation.group,
+        group=config.group,
         pace=size / config.prompts_per_step * config.updates_per_step,
         rng=np.random.default_rng(address(run, Part.STRATEGY, state.step)),
     )
@@ -112,27 +114,16 @@ def believed(run: Run, state: State, clock: Clock) -> tuple[State, Belief]:
     return state, Belief(alpha_P=state.stats.successes_P + tiny, beta_P=failures_P + tiny)
 
 
-def look(run: Run, state: State, clock: Clock) -> None:
-    """Show the predictor, if there is one, how the policy sees the prompts now."""
-    config = run.config
-    if run.predictor is None or config.allocation.predictor != "hidden_state":
-        return
-    if state.step % config.allocation.predictor_every == 0:
-        with clock.phase("predict"):
-            run.predictor.look(
-                run.learner.policy.prompt_states(
-                    run.train_prompts, config.optim.tokens_per_microbatch
-                )
-            )
+def judged(run: Run, audit: Audit, even: list[Rollouts], chosen: list[Rollouts]) -> Audit:
+    """Add a step's evidence to the audit; say so in the log when the other side takes over.
 
-
-def judged(audit: Audit, even: list[Rollouts], chosen: list[Rollouts]) -> Audit:
-    """Add a step's evidence to the audit; say so in the log when the other side takes over."""
+    Of the strategy's groups those count whose prompts it knew: the others it had to take.
+    """
+    known = [select(wave, run.history.seen_P[run.history.rows(wave.prompts)]) for wave in chosen]
     after = replace(
         audit,
-        strategy=_plus(audit.strategy, chosen),
+        strategy=_plus(audit.strategy, known),
         uniform=_plus(audit.uniform, even),
-        num_uniform=audit.num_uniform + sum(len(wave.prompts) for wave in even),
     )
     if after.should_use != audit.in_use:
         logger.info(

@@ -61,6 +61,15 @@ class Run:
     samples: JsonLines
     """Where some completions of each step go, to read."""
 
+    def look(self, step: int) -> None:
+        """Show the predictor, if it wants to see that, how the policy reads the prompts now."""
+        config = self.config
+        if config.predictor != "hidden_state" or step % config.allocation.predictor_every:
+            return
+        assert self.predictor is not None, "open_run made it"
+        tokens = config.optim.tokens_per_microbatch
+        self.predictor.look(self.learner.policy.prompt_states(self.train_prompts, tokens))
+
     def belief(self, updates: int) -> Belief:
         """Return what is believed of the training prompts at an update."""
         return self.history.belief(updates, self._prior_P(updates))
@@ -163,7 +172,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
         )
         history = History(tuple(prompt.id for prompt in train_prompts))
         predictor = None
-        if config.allocation.predictor != "none":
+        if config.predictor != "none":
             predictor = Predictor(len(train_prompts))
         if newest is not None:
             checkpoint.load_optimizer(newest, learner.optimizer)

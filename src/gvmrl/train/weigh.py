@@ -48,14 +48,13 @@ def weigh(
         accept_rate_P: [P] acceptance rates from other rollouts than these; for
             `inverse_probability` alone.
         loss_weight_P: [P] >= 0, what each prompt weighs on top of that; None for 1.
-        belief: Of P prompts, from other rollouts than these; for the baseline `history` alone.
+        belief: Of P prompts, from other rollouts than these, to compare rewards with; None
+            compares them within their group.
     """
     num_prompts = len(rollouts.prompts)
     row_R, count_P = rollouts.prompt_R, rollouts.count_P
     advantage_R = ADVANTAGES[config.name](rollouts)
-    if config.baseline == "history":
-        if belief is None:
-            raise ValueError("the baseline history needs a belief, got None")
+    if belief is not None:
         advantage_R = _over_belief(rollouts, belief, standardised=config.name == "grpo")
     used_R = rollouts.accepted_R if config.name in POSITIVE_ONLY else np.ones(row_R.size, bool)
     used_P = segment_sum(used_R, row_R, num_prompts)
