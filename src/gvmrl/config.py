@@ -7,7 +7,9 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from gvmrl.reward.config import RewardConfig
 
@@ -93,7 +95,7 @@ class DataConfig:
 class SamplerConfig:
     """How completions are drawn."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, tyro.conf.arg(aliases=["--temperature"])] = 1.0
     """Divides the logits, in sampling and in the log-probabilities that training uses."""
     max_new_tokens: int = 32
     """Longest completion; a longer one is cut and counted as truncated."""
@@ -103,8 +105,8 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         require(
             0 < self.temperature < math.inf,
-            f"sampler.temperature must be > 0, got {self.temperature}; "
-            "training needs samples of the policy, not its mode",
+            f"sampler.temperature must be > 0, got {self.temperature}; training needs samples of "
+            "the policy, not its mode (an evaluation takes a tiny one, such as 1e-4, for the mode)",
         )
         require_at_least(1, sampler__max_new_tokens=self.max_new_tokens)
         require_at_least(1, sampler__rows_per_batch=self.rows_per_batch)

@@ -18,6 +18,7 @@ from gvmrl.errors import InputError
 
 COMMANDS = {
     "train": "Train a policy under a fixed rollout budget; resumes by itself.",
+    "eval": "Judge a model on benchmarks: avg@k, pass@k, majority@k with intervals.",
     "plan": "Hand out rollouts from a file of statistics; loads no model.",
     "demo": "Train the built-in model four ways at equal cost and write a page of curves.",
     "report": "Write one self-contained page with the curves of finished or running runs.",
@@ -25,6 +26,8 @@ COMMANDS = {
 }
 """Command to one line of help; each lives in the module of its name."""
 
+FUNCTIONS = {"eval": "evaluate"}
+"""Commands whose function has another name, because theirs is taken in Python."""
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -36,7 +39,8 @@ def main() -> None:
     try:
         command, args = _choose(sys.argv[1:])
         module = importlib.import_module(f"gvmrl.cli.{command}")
-        _parse(getattr(module, command), f"gvmrl {command}", expand_files(args))()
+        function = getattr(module, FUNCTIONS.get(command, command))
+        _parse(function, f"gvmrl {command}", expand_files(args))()
     except InputError as error:
         sys.exit(_say(f"gvmrl: {error}"))
     except KeyboardInterrupt:

@@ -51,6 +51,10 @@ class Scorer(Protocol):
         """Raise InputError for right answers that no completion could match."""
         ...
 
+    def faults(self, problems: Sequence[Problem]) -> dict[str, str]:
+        """Say by id what is wrong with right answers that no completion could match."""
+        ...
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """Judge each completion against the prompt in the same place; the order is kept."""
         ...

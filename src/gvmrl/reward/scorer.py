@@ -52,7 +52,19 @@ class MathScorer:
         self._known: dict[Call, Verdict] = {}
 
     def check(self, problems: Sequence[Problem]) -> None:
-        """Raise InputError for right answers that do not verify against themselves.
+        """Raise InputError for right answers that do not verify against themselves."""
+        faults = self.faults(problems)
+        if faults:
+            named = "; ".join(f"{name} {fault}" for name, fault in list(faults.items())[:NAMED])
+            raise InputError(
+                f"{len(faults)} of {len(problems)} right answers do not verify against themselves: "
+                f"{named}; correct or remove them, or say with reward.gold where the answer stands "
+                f"in the field (1 to {self._config.max_answer_chars} characters, "
+                "reward.max_answer_chars)"
+            )
+
+    def faults(self, problems: Sequence[Problem]) -> dict[str, str]:
+        """Say by id why right answers do not verify against themselves.
 
         Each one is parsed in a worker; plain numbers need none.
         """
@@ -74,13 +86,7 @@ class MathScorer:
         for name, call in calls:
             if verdicts[call].status != "correct":
                 faults[name] = f"is {str(call[0])[:60]!r} ({verdicts[call].status})"
-        if faults:
-            named = "; ".join(f"{name} {fault}" for name, fault in list(faults.items())[:NAMED])
-            raise InputError(
-                f"{len(faults)} of {len(problems)} right answers do not verify against themselves: "
-                f"{named}; correct or remove them, or say with reward.gold where the answer stands "
-                f"in the field (1 to {limit} characters, reward.max_answer_chars)"
-            )
+        return faults
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """Judge each completion against the prompt in the same place; the order is kept."""
@@ -139,6 +145,10 @@ class CallableScorer:
 
     def check(self, problems: Sequence[Problem]) -> None:
         """Accept any right answer: the function alone knows how to read it."""
+
+    def faults(self, problems: Sequence[Problem]) -> dict[str, str]:  # noqa: ARG002 -- as above
+        """Find no fault with any right answer."""
+        return {}
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """Judge each completion against the prompt in the same place; the order is kept.
