@@ -53,6 +53,7 @@ def test_importing_the_library_loads_no_torch() -> None:
 
 
 TRAIN = ("train", "--out", "run")
+EVAL = ("eval", "--out", "run")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,10 @@ TRAIN = ("train", "--out", "run")
         ((*TRAIN, "@missing.toml"), "settings file missing.toml cannot be read"),
         ((*TRAIN, "--model.path", "no/model"), "model.path 'no/model' cannot be loaded"),
         ((*TRAIN, "--data.train", "none.jsonl"), "none.jsonl"),
+        ((*EVAL, "--benchmarks", "maths"), "there is no benchmark 'maths'"),
+        ((*EVAL, "--benchmarks", "gsm8k=none.jsonl"), "none.jsonl: no such file"),
+        ((*EVAL, "--temperature", "0"), "sampler.temperature must be > 0, got 0.0"),
+        ((*EVAL, "--model.path", "no/model"), "model.path 'no/model' cannot be loaded"),
         (("report",), "no run is named"),
         (("report", "nowhere"), "nowhere is not a run"),
     ],

@@ -34,7 +34,7 @@ INTERRUPTED = 128 + signal.SIGINT
 def main() -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "datasets", "filelock", "transformers"):
+    for noisy in ("httpx", "datasets", "filelock", "transformers", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         command, args = _choose(sys.argv[1:])

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from gvmrl.evals.config import EvalConfig
@@ -31,13 +38,18 @@ def evaluate(config: Annotated[EvalConfig, tyro.conf.arg(name="")]) -> None:
         TimeElapsedColumn(),
         console=Console(stderr=True),
     )
-    with bar:
-        tasks = {name: bar.add_task(name, total=None) for name in config.names}
+    tasks: dict[str, TaskID] = {}
 
-        def show(name: str, done: int, total: int) -> None:
-            bar.update(tasks[name], completed=done, total=total)
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            bar.start()  # not before there is something to show: an error is one line
+            tasks[name] = bar.add_task(name, total=total)
+        bar.update(tasks[name], completed=done)
 
+    try:
         results = evaluate(config, show)
+    finally:
+        bar.stop()
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table(results, config.k))
     console.print(f"All figures: {config.out / RESULTS}", soft_wrap=True)

@@ -51,8 +51,3 @@ class EvalConfig:
         require_at_least(0, seed=self.seed)
         require_at_least(1, k=self.k, limit=self.limit)
         parse_benchmarks(self.benchmarks, self.reward.gold)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The benchmarks' names, in the order given."""
-        return tuple(parse_benchmarks(self.benchmarks, self.reward.gold))
