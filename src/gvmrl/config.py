@@ -327,6 +327,13 @@ class RunConfig:
         return self.allocation.rule != "uniform" or self.loss.weighting == "inverse_probability"
 
     @property
+    def binary_for(self) -> str:
+        """The setting that needs rewards of 0 or 1; empty where any number will do."""
+        if self.loss.name in POSITIVE_ONLY:
+            return f"loss.name {self.loss.name}"
+        return f"allocation.rule {self.allocation.rule}" if self.uses_pilots else ""
+
+    @property
     def lo(self) -> int:
         """Fewest rollouts of a prompt in a step, reused pilots included."""
         return max(self.allocation.lo, self.pilot.rollouts if self.pilot.reuse else 0)

@@ -96,7 +96,7 @@ def make_judge(reward: RewardConfig) -> Judge:
     """
     scorer = make_reward(reward)
     # a function's answers are its own, and a pattern may search for ever, which takes a worker
-    if reward.callable is not None or reward.extract == "regex":
+    if reward.own is not None or reward.extract == "regex":
         return Judge(reward=reward, scorer=scorer, equality=None)
     # the whole text of a completion is the answer
     limits = replace(reward, extract="exact", gold="exact", gold_list="any")

@@ -103,7 +103,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
     state = checkpoint.load_state(newest) if newest is not None else State()
     torch.manual_seed(config.seed)  # a new LoRA adapter is random
     policy = load_policy(config.model, newest / checkpoint.POLICY if newest is not None else None)
-    scorer = make_reward(config.reward)
+    scorer = make_reward(config.reward, binary_for=config.binary_for)
     try:
         train_prompts, eval_prompts = load_prompts(config, policy.tokenizer, scorer)
         learner = Learner(
