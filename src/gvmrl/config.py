@@ -100,7 +100,11 @@ class SamplerConfig:
     max_new_tokens: int = 32
     """Longest completion; a longer one is cut and counted as truncated."""
     rows_per_batch: int = 256
-    """Completions generated side by side."""
+    """Completions generated side by side; bounds memory."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """vllm is fast on a GPU and holds the weights a second time (pip install gvmrl[vllm])."""
+    vllm_memory_rate: float = 0.4
+    """Share of the GPU's memory that vLLM takes; the rest is for training."""
 
     def __post_init__(self) -> None:
         require(
@@ -110,6 +114,10 @@ class SamplerConfig:
         )
         require_at_least(1, sampler__max_new_tokens=self.max_new_tokens)
         require_at_least(1, sampler__rows_per_batch=self.rows_per_batch)
+        require(
+            0 < self.vllm_memory_rate < 1,
+            f"sampler.vllm_memory_rate must be > 0 and < 1, got {self.vllm_memory_rate}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

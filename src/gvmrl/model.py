@@ -3,8 +3,6 @@
 Axes: B rows, T positions of a padded row, N completion tokens of all rows (flat, in row order).
 """
 
-import hashlib
-import json
 import sys
 import warnings
 from collections.abc import Generator, Sequence
@@ -137,21 +135,6 @@ class Policy:
             torch.cat([logprob for logprob, _ in parts]),
             torch.cat([entropy for _, entropy in parts]),
         )
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of what the policy computes with: weights, architecture, stop tokens.
-
-        Two policies with the same one continue the same tokens in the same way, wherever their
-        files lie.
-        """
-        digest = hashlib.sha256()
-        settings = self.module.config.to_dict()
-        settings.pop("_name_or_path", None)
-        digest.update(json.dumps([settings, sorted(self.stop_ids)], default=str).encode())
-        for name, weight in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-            digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write the policy and its tokenizer in Hugging Face format; with LoRA, the adapter."""

@@ -10,7 +10,7 @@ import torch
 from gvmrl.config import ModelConfig, SamplerConfig
 from gvmrl.errors import InputError
 from gvmrl.evals.config import EvalConfig, PromptConfig
-from gvmrl.evals.run import RESULTS, evaluate
+from gvmrl.evals.run import RESULTS, evaluate, fingerprint
 from gvmrl.files import read_json_lines
 from gvmrl.model import Policy, load_policy
 from gvmrl.reward.config import RewardConfig
@@ -113,7 +113,7 @@ def test_the_weights_are_in_the_key_and_not_their_place(
         policy.parameters[-1][0, 0] += 1e-3
         policy.save(tmp_path / "changed")
     shipped, same, changed = (
-        load_policy(ModelConfig(path=str(path))).fingerprint()
+        fingerprint(load_policy(ModelConfig(path=str(path))))
         for path in ("builtin:arithmetic", tmp_path / "same", tmp_path / "changed")
     )
     assert shipped == same != changed

@@ -17,6 +17,20 @@ HERE: Address = (0, 1, 2)
 DEFAULT = SamplerConfig()
 Prompts = tuple[Prompt, ...]
 Draw = Callable[..., list[Completion]]
+MakeSampler = Callable[[SamplerConfig], Sampler]
+
+pytestmark = pytest.mark.parametrize(
+    "make_sampler",
+    [
+        "transformers",
+        pytest.param(
+            "vllm",
+            # vLLM's own warnings are none of ours
+            marks=[pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)],
+        ),
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +60,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, shipped_policy: Policy) -> Po
 
 
 @pytest.fixture(scope="module")
-def make_sampler(tiny: Policy) -> Callable[[SamplerConfig], Sampler]:
+def make_sampler(tiny: Policy, request: pytest.FixtureRequest) -> MakeSampler:
     """Return what makes a sampler of the tiny policy with other settings."""
-    return lambda config: TransformersSampler(tiny, config)
+    if request.param == "transformers":
+        return lambda config: TransformersSampler(tiny, config)
+    pytest.importorskip("vllm", reason="vLLM is an extra: pip install gvmrl[vllm]")
+    from gvmrl.sample.vllm import VllmSampler, start_engine
+
+    engine = start_engine(tiny, DEFAULT)  # one for all tests: its start takes a minute
+    return lambda config: VllmSampler(tiny, config, engine)
 
 
 @pytest.fixture
-def draw(make_sampler: Callable[[SamplerConfig], Sampler]) -> Draw:
+def draw(make_sampler: MakeSampler) -> Draw:
     """Draw from the sampler under test."""
 
     def sample(
@@ -156,7 +176,7 @@ def test_first_tokens_come_with_their_probabilities(
 
 
 def test_a_change_of_the_weights_is_seen_at_once(
-    make_sampler: Callable[[SamplerConfig], Sampler], tiny: Policy, prompts: Prompts
+    make_sampler: MakeSampler, tiny: Policy, prompts: Prompts
 ) -> None:
     sampler = make_sampler(DEFAULT)
     before = sampler.sample(prompts, np.full(8, 2), HERE)

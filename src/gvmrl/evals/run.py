@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gvmrl.data import Prompt
 from gvmrl.errors import InputError
@@ -27,7 +28,7 @@ from gvmrl.files import json_line, read_json_lines, write_json_lines, write_text
 from gvmrl.model import Policy, load_policy
 from gvmrl.reward.config import Scorer
 from gvmrl.sample import Sampler
-from gvmrl.sample.transformers import TransformersSampler
+from gvmrl.sample.make import make_sampler
 from gvmrl.tasks.encode import encode
 
 logger = logging.getLogger(__name__)
@@ -83,20 +84,36 @@ def evaluate(config: EvalConfig, show: Progress) -> dict[str, Result]:
     """
     policy = load_policy(config.model)
     with closing(make_judge(config.reward)) as judge:
-        model_sha256 = policy.fingerprint()
+        model_sha256 = fingerprint(policy)
         wanted = parse_benchmarks(config.benchmarks, config.reward.gold)
         # all of them are loaded before the first is sampled, so that a bad one is found at once
         tasks = [
             _load(config, name, benchmark, policy, judge.scorer, model_sha256)
             for name, benchmark in wanted.items()
         ]
-        sampler = TransformersSampler(policy, config.sampler)
+        sampler = make_sampler(policy, config.sampler)
         results: dict[str, Result] = {}
         for task in tasks:
             _sample(config, task, sampler, judge, show)
             results[task.name] = _summarise(task, config)
             _write(config, model_sha256, results)
     return results
+
+
+def fingerprint(policy: Policy) -> str:
+    """Return the SHA-256 of what a policy computes with: weights, architecture, stop tokens.
+
+    Two policies with the same one continue the same tokens in the same way, wherever their files
+    lie.
+    """
+    digest = hashlib.sha256()
+    settings = policy.module.config.to_dict()
+    settings.pop("_name_or_path", None)
+    digest.update(json.dumps([settings, sorted(policy.stop_ids)], default=str).encode())
+    for name, weight in sorted(policy.module.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _load(

@@ -18,7 +18,7 @@ from gvmrl.model import load_policy
 from gvmrl.reward.config import Scorer
 from gvmrl.reward.scorer import make_reward
 from gvmrl.sample import Sampler
-from gvmrl.sample.transformers import TransformersSampler
+from gvmrl.sample.make import make_sampler
 from gvmrl.stats import PromptStats
 from gvmrl.train import checkpoint
 from gvmrl.train.checkpoint import State
@@ -127,7 +127,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
         yield Run(
             config=config,
             learner=learner,
-            sampler=TransformersSampler(policy, config.sampler),
+            sampler=make_sampler(policy, config.sampler),
             scorer=scorer,
             train_prompts=train_prompts,
             eval_prompts=eval_prompts,
