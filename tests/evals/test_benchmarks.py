@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from datasets import config as datasets_config
 
 from gvmrl.data import Completion, Prompt
 from gvmrl.errors import InputError
@@ -101,6 +102,19 @@ def test_a_context_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_an_empty_benchmark_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"b.jsonl holds no rows"):
         load(write(tmp_path / "b.jsonl"), "math500")
+
+
+def test_the_hubs_own_source_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a folder in the hub's layout under the benchmark's name; what `datasets` caches goes here too
+    folder = tmp_path / "HuggingFaceH4" / "MATH-500"
+    folder.mkdir(parents=True)
+    write(folder / "test.jsonl", {"problem": "q", "answer": "x", "unique_id": "u"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    problems = load_benchmark("math500", BENCHMARKS["math500"])
+    assert [(p.id, p.question, p.answer) for p in problems] == [("u", "q", "x")]
+    with pytest.raises(InputError, match=r"cannot load data set math-ai/amc23 .* the network"):
+        load_benchmark("amc23", BENCHMARKS["amc23"])
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="no ../shared/data/benchmarks here")
