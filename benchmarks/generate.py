@@ -1,9 +1,9 @@
 """Tokens per second of the sampler and of plain `model.generate`, side by side.
 
-    python benchmarks/generate.py [--prompts 64] [--rollouts 8] [--repeats 3]
+    python benchmarks/generate.py [--model DIR] [--prompts 64] [--rollouts 8] [--tokens 32]
 
-Both draw the same number of completions of the same prompts of the embedded task from the built-in
-model at temperature 1, with the same limit on their length.
+Both draw the same number of completions of the same prompts of the embedded task at temperature 1,
+with the same limit on their length; from the built-in model unless another is named.
 """
 
 import argparse
@@ -25,14 +25,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", default=ModelConfig().path)
+    parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--rollouts", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    policy = load_policy(ModelConfig())
-    config = SamplerConfig()
+    policy = load_policy(ModelConfig(path=args.model))
+    config = SamplerConfig(max_new_tokens=args.tokens)
     problems = make_problems(args.prompts, seed=1)
-    prompts = encode(problems, policy.tokenizer, max_prompt_tokens=64).prompts
+    prompts = encode(problems, policy.tokenizer, template="plain", max_prompt_tokens=64).prompts
     sampler = TransformersSampler(policy, config)
     count_P = np.full(len(prompts), args.rollouts)
 
@@ -44,17 +46,25 @@ def main() -> None:
         torch.manual_seed(seed)
         texts = [problem.question for problem in problems for _ in range(args.rollouts)]
         policy.tokenizer.padding_side = "left"
-        batch = policy.tokenizer(texts, return_tensors="pt", padding=True)
+        batch = policy.tokenizer(texts, return_tensors="pt", padding=True).to(policy.device)
         generate = cast("Callable[..., torch.Tensor]", policy.module.generate)
-        token_BT = generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=config.max_new_tokens,
-            pad_token_id=policy.pad_id,
-        )
-        return int((token_BT[:, batch["input_ids"].shape[1] :] != policy.pad_id).sum())
+        with policy.autocast():
+            token_BT = generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                do_sample=True,
+                top_k=0,
+                top_p=1.0,
+                temperature=1.0,
+                repetition_penalty=1.0,
+                max_new_tokens=config.max_new_tokens,
+                eos_token_id=sorted(policy.stop_ids),
+                pad_token_id=policy.pad_id,
+            )[:, batch["input_ids"].shape[1] :]
+        stop = torch.tensor(sorted(policy.stop_ids), device=policy.device)
+        # a row ends with its first stop token; what follows is padding
+        stopped_BT = torch.isin(token_BT, stop).cumsum(-1)
+        return int((stopped_BT - torch.isin(token_BT, stop).long() == 0).sum())
 
     rates = {
         name: best_rate(draw, args.repeats) for name, draw in (("ours", ours), ("generate", plain))

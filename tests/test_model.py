@@ -200,3 +200,11 @@ def test_a_model_that_caps_its_logits_is_refused(tmp_path: Path, shipped_policy:
     shipped_policy.tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"Gemma2ForCausalLM.* scaled or capped"):
         load_policy(ModelConfig(path=str(tmp_path), attention="eager"))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, policy: Policy) -> None:
+    with torch.no_grad():
+        policy.parameters[0][0, 0] = torch.nan
+    policy.save(tmp_path)
+    with pytest.raises(InputError, match=r"holds weights that are not finite; .* diverged"):
+        load_policy(ModelConfig(path=str(tmp_path)))

@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 from gvmrl.allocate.rules.catalog import ROUND_RULES, RuleName
 from gvmrl.reward.config import RewardConfig
@@ -98,21 +100,29 @@ class DataConfig:
 class SamplerConfig:
     """How completions are drawn."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, tyro.conf.arg(aliases=["--temperature"])] = 1.0
     """Divides the logits, in sampling and in the log-probabilities that training uses."""
     max_new_tokens: int = 32
     """Longest completion; a longer one is cut and counted as truncated."""
     rows_per_batch: int = 256
-    """Completions generated side by side."""
+    """Completions generated side by side; bounds memory."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """vllm is fast on a GPU and holds the weights a second time (pip install gvmrl[vllm])."""
+    vllm_memory_rate: float = 0.4
+    """Share of the GPU's memory that vLLM takes; the rest is for training."""
 
     def __post_init__(self) -> None:
         require(
             0 < self.temperature < math.inf,
-            f"sampler.temperature must be > 0, got {self.temperature}; "
-            "training needs samples of the policy, not its mode",
+            f"sampler.temperature must be > 0, got {self.temperature}; training needs samples of "
+            "the policy, not its mode (an evaluation takes a tiny one, such as 1e-4, for the mode)",
         )
         require_at_least(1, sampler__max_new_tokens=self.max_new_tokens)
         require_at_least(1, sampler__rows_per_batch=self.rows_per_batch)
+        require(
+            0 < self.vllm_memory_rate < 1,
+            f"sampler.vllm_memory_rate must be > 0 and < 1, got {self.vllm_memory_rate}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,6 +447,13 @@ class RunConfig:
     def updates_per_step(self) -> int:
         """Optimizer updates of a step."""
         return self.rollouts_per_step // self.rollouts_per_update
+
+    @property
+    def binary_for(self) -> str:
+        """The setting that needs rewards of 0 or 1; empty where any number will do."""
+        if self.loss.name in POSITIVE_ONLY:
+            return f"loss.name {self.loss.name}"
+        return f"allocation.rule {self.allocation.rule}" if self.uses_pilots else ""
 
     @property
     def lo(self) -> int:

@@ -200,7 +200,8 @@ def load_policy(config: ModelConfig, checkpoint_folder: Path | None = None) -> P
             except that a LoRA adapter is put on top of it.
 
     Raises:
-        InputError: If there is no causal language model at the path, or its head is not linear.
+        InputError: If there is no causal language model at the path, its weights are not finite, or
+            its head is not linear.
     """
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
@@ -218,6 +219,11 @@ def load_policy(config: ModelConfig, checkpoint_folder: Path | None = None) -> P
             f"model.path {config.path!r} cannot be loaded: {str(error).splitlines()[0]}; "
             "give a folder that save_pretrained wrote, or the name of a model on the hub"
         ) from error
+    if not all(weight.isfinite().all() for weight in module.parameters()):
+        raise InputError(
+            f"model.path {config.path!r} holds weights that are not finite; the training that made "
+            "it has diverged, take an earlier checkpoint"
+        )
     nn.Module.to(module, device)
     module.eval()  # for good: dropout would make the trained policy another one than the sampled
     if config.gradient_checkpointing:

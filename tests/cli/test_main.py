@@ -54,6 +54,7 @@ def test_importing_the_library_loads_no_torch() -> None:
 
 BUNDLES = ("--sets", "demo:", "--losses", "grpo:", "--seeds", "0")
 TRAIN = ("train", "--out", "run")
+EVAL = ("eval", "--out", "run")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,10 @@ TRAIN = ("train", "--out", "run")
         (("bench", "--arms", "a:"), "--sets"),
         (("bench", *BUNDLES, "--arms", "uniform: --loss.nam x"), "perhaps you meant --loss.name"),
         (("bench", *BUNDLES, "--arms", "gvm:"), "baseline 'uniform' is no arm; there are gvm"),
+        ((*EVAL, "--benchmarks", "maths"), "there is no benchmark 'maths'"),
+        ((*EVAL, "--benchmarks", "gsm8k=none.jsonl"), "none.jsonl: no such file"),
+        ((*EVAL, "--temperature", "0"), "sampler.temperature must be > 0, got 0.0"),
+        ((*EVAL, "--model.path", "no/model"), "model.path 'no/model' cannot be loaded"),
         (("report",), "no run is named"),
         (("report", "nowhere"), "nowhere is not a run"),
     ],

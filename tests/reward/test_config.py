@@ -49,3 +49,20 @@ def test_a_callable_does_not_take_the_settings_of_the_built_in_reward() -> None:
         RewardConfig(callable="m:f", extract="number")
     with pytest.raises(ValueError, match=r"leave out reward.extract"):
         RewardConfig(callable="m:f", gold_list="all")
+
+
+def test_the_default_extraction_of_a_run_does_not_stand_in_the_way_of_a_callable() -> None:
+    assert RewardConfig(callable="m:f", extract="total").own == "reward.callable = m:f"
+    assert RewardConfig(program="judge --fast").own == "reward.program = judge --fast"
+    assert RewardConfig().own is None
+
+
+@pytest.mark.parametrize("command", ["", "  ", "judge 'open"])
+def test_a_program_is_a_command_line(command: str) -> None:
+    with pytest.raises(ValueError, match=r"reward.program must be a command line, got "):
+        RewardConfig(program=command)
+
+
+def test_a_callable_and_a_program_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match=r"exclude each other; give one"):
+        RewardConfig(program="judge", callable="m:f")

@@ -1,89 +1,22 @@
-"""What every sampler must do, shown for the one on transformers."""
+"""The sampler on transformers: exact draws, shared prompts, batches that do not fit."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gvmrl.config import SamplerConfig
-from gvmrl.data import Completion, Prompt, TokenSequence
+from gvmrl.data import Prompt
 from gvmrl.model import Policy
 from gvmrl.sample import Address
 from gvmrl.sample.transformers import TransformersSampler, draw_tokens
 
 HERE: Address = (0, 1, 2)
-DEFAULT = SamplerConfig()
 Prompts = tuple[Prompt, ...]
-
-
-def draw(
-    policy: Policy,
-    prompts: Prompts,
-    counts: list[int],
-    config: SamplerConfig = DEFAULT,
-    address: Address = HERE,
-) -> list[Completion]:
-    return TransformersSampler(policy, config).sample(prompts, np.array(counts), address)
-
-
-def test_logprobs_of_the_sampler_equal_those_of_the_training_pass(
-    shipped_policy: Policy, prompts: Prompts
-) -> None:
-    found = draw(shipped_policy, prompts, [4] * 8, SamplerConfig(temperature=0.8))
-    rows = [
-        TokenSequence(prompts[row // 4].token_ids, completion.token_ids)
-        for row, completion in enumerate(found)
-    ]
-    with torch.no_grad():
-        scores = shipped_policy.token_scores(rows, temperature=0.8)
-    sampled = [logprob for completion in found for logprob in completion.logprobs]
-    assert sampled == pytest.approx(scores.logprob_N.tolist(), abs=1e-4)
-
-
-def test_counts_are_ragged_and_completions_stand_behind_their_prompts(
-    shipped_policy: Policy, prompts: Prompts
-) -> None:
-    counts = [0, 3, 1, 0, 0, 5, 0, 2]
-    together = draw(shipped_policy, prompts, counts)
-    alone = [
-        completion
-        for prompt, count in zip(prompts, counts, strict=True)
-        for completion in draw(shipped_policy, (prompt,), [count])
-    ]
-    assert len(together) == sum(counts)
-    assert [c.token_ids for c in together] == [c.token_ids for c in alone]
-
-
-def test_nothing_is_drawn_for_a_budget_of_zero(shipped_policy: Policy, prompts: Prompts) -> None:
-    assert draw(shipped_policy, prompts, [0] * 8) == []
-
-
-@pytest.mark.parametrize("rows_per_batch", [1, 3, 256])
-def test_a_completion_does_not_depend_on_its_batch(
-    shipped_policy: Policy, prompts: Prompts, rows_per_batch: int
-) -> None:
-    config = SamplerConfig(rows_per_batch=rows_per_batch)
-    found = draw(shipped_policy, prompts, [2] * 8, config)
-    wanted = draw(shipped_policy, prompts, [2] * 8)
-    assert [c.token_ids for c in found] == [c.token_ids for c in wanted]
-
-
-def test_the_address_decides_the_completions(shipped_policy: Policy, prompts: Prompts) -> None:
-    first, again, other = (
-        draw(shipped_policy, prompts, [4] * 8, address=address)
-        for address in (HERE, HERE, (0, 1, 3))
-    )
-    assert first == again
-    assert [c.token_ids for c in first] != [c.token_ids for c in other]
-
-
-def test_completions_end_with_the_stop_token_or_are_truncated(
-    shipped_policy: Policy, prompts: Prompts
-) -> None:
-    for completion in draw(shipped_policy, prompts, [4] * 8, SamplerConfig(max_new_tokens=4)):
-        stopped = [token in shipped_policy.stop_ids for token in completion.token_ids]
-        assert not any(stopped[:-1])
-        assert completion.truncated is not stopped[-1]
-        assert len(completion.token_ids) == 4 or stopped[-1]
 
 
 def test_tokens_are_drawn_with_their_probabilities() -> None:
@@ -105,3 +38,88 @@ def test_the_largest_uniform_number_draws_no_impossible_token() -> None:
 def test_a_policy_that_is_not_finite_is_an_error_and_not_a_token() -> None:
     with pytest.raises(FloatingPointError, match="logits are not finite"):
         draw_tokens(torch.tensor([[0.0, torch.nan]]), torch.tensor([0.5]))
+
+
+def rows_of_each_pass(policy: Policy, most: int = 10**6) -> list[tuple[int, int]]:
+    """Record the shape of each pass from now on, and let those of too many rows fail."""
+    shapes: list[tuple[int, int]] = []
+
+    def look(_: nn.Module, __: Sequence[object], named: dict[str, object]) -> None:
+        token_BT = named["input_ids"]
+        assert isinstance(token_BT, Tensor)
+        if len(token_BT) > most:
+            raise torch.OutOfMemoryError("no room for that many rows")
+        shapes.append((token_BT.shape[0], token_BT.shape[1]))
+
+    policy.module.register_forward_pre_hook(look, with_kwargs=True)
+    return shapes
+
+
+def test_a_prompt_is_read_once_for_all_its_rollouts(policy: Policy, prompts: Prompts) -> None:
+    shapes = rows_of_each_pass(policy)
+    counts = np.array([0, 3, 1, 0, 0, 5, 0, 2])
+    TransformersSampler(policy, SamplerConfig()).sample(prompts, counts, HERE)
+    assert shapes[0] == (4, max(len(prompts[row].token_ids) for row in np.flatnonzero(counts)))
+    assert all(length == 1 for _, length in shapes[1:])
+    assert shapes[1][0] <= 11
+    rows = [num_rows for num_rows, _ in shapes[1:]]
+    assert rows == sorted(rows, reverse=True), "finished rows leave the batch"
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said_so(
+    policy: Policy, shipped_policy: Policy, prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    shapes = rows_of_each_pass(policy, most=5)
+    sampler = TransformersSampler(policy, SamplerConfig())
+    with caplog.at_level(logging.WARNING):
+        found = sampler.sample(prompts, np.full(8, 3), HERE)
+    wanted = TransformersSampler(shipped_policy, SamplerConfig()).sample(
+        prompts, np.full(8, 3), HERE
+    )
+    assert [c.token_ids for c in found] == [c.token_ids for c in wanted]
+    assert max(num_rows for num_rows, _ in shapes) <= 5
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        f"{many} completions side by side do not fit into memory; going on with {few} "
+        "(sampler.rows_per_batch is 256)"
+        for many, few in ((24, 12), (12, 6), (6, 3))
+    ]
+    caplog.clear()
+    sampler.sample(prompts, np.full(8, 3), HERE)
+    assert not caplog.records, "the smaller batch is kept"
+
+
+def test_a_row_that_does_not_fit_alone_is_an_error(policy: Policy, prompts: Prompts) -> None:
+    rows_of_each_pass(policy, most=0)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        TransformersSampler(policy, SamplerConfig()).sample(prompts, np.ones(8, int), HERE)
+
+
+def test_any_other_error_of_a_pass_is_not_swallowed(policy: Policy, prompts: Prompts) -> None:
+    long = replace(prompts[0], token_ids=(99,))  # no such token: an IndexError of the embedding
+    with pytest.raises(IndexError, match="index out of range"):
+        TransformersSampler(policy, SamplerConfig()).sample((long,), np.array([4]), HERE)
+
+
+def test_memory_that_the_system_refuses_counts_as_full(policy: Policy, prompts: Prompts) -> None:
+    # what torch raises on a CPU is a plain RuntimeError, here a real one: 2^60 bytes
+    def greedy(_: nn.Module, __: Sequence[object], named: dict[str, object]) -> None:
+        token_BT = named["input_ids"]
+        assert isinstance(token_BT, Tensor)
+        if len(token_BT) > 4:
+            torch.empty(2**60, dtype=torch.uint8)
+
+    policy.module.register_forward_pre_hook(greedy, with_kwargs=True)
+    sampler = TransformersSampler(policy, SamplerConfig())
+    assert len(sampler.sample(prompts, np.ones(8, int), HERE)) == 8
+    assert sampler.rows_per_batch == 4
+
+
+def test_a_tokenizer_without_a_pad_token_changes_nothing(policy: Policy, prompts: Prompts) -> None:
+    wanted = TransformersSampler(policy, SamplerConfig()).sample(prompts, np.full(8, 2), HERE)
+    policy.tokenizer.pad_token = None
+    try:
+        found = TransformersSampler(policy, SamplerConfig()).sample(prompts, np.full(8, 2), HERE)
+    finally:
+        policy.tokenizer.pad_token = "<pad>"
+    assert found == wanted

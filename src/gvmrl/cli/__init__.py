@@ -13,6 +13,7 @@ from gvmrl.flags import parse_flags
 
 COMMANDS = {
     "train": "Train a policy under a fixed rollout budget; resumes by itself.",
+    "eval": "Judge a model on benchmarks: avg@k, pass@k, majority@k with intervals.",
     "plan": "Hand out rollouts from a file of statistics; loads no model.",
     "bench": "Compare arms over sets, losses and seeds at equal settings; resumes by itself.",
     "demo": "Train the built-in model four ways at equal cost and write a page of curves.",
@@ -21,18 +22,20 @@ COMMANDS = {
 }
 """Command to one line of help; each lives in the module of its name."""
 
+FUNCTIONS = {"eval": "evaluate"}
+"""Commands whose function has another name, because theirs is taken in Python."""
 INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Run one command; bad input is one line on stderr and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "datasets", "filelock", "transformers"):
+    for noisy in ("httpx", "datasets", "filelock", "transformers", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         command, args = _choose(sys.argv[1:])
         module = importlib.import_module(f"gvmrl.cli.{command}")
-        function = _bind(getattr(module, command))
+        function = _bind(getattr(module, FUNCTIONS.get(command, command)))
         parse_flags(function, expand_files(args), name=f"gvmrl {command}")()
     except InputError as error:
         sys.exit(_say(f"gvmrl: {error}"))

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
@@ -51,6 +52,10 @@ class Scorer(Protocol):
         """Raise InputError for right answers that no completion could match."""
         ...
 
+    def faults(self, problems: Sequence[Problem]) -> dict[str, str]:
+        """Say by id what is wrong with right answers that no completion could match."""
+        ...
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """Judge each completion against the prompt in the same place; the order is kept."""
         ...
@@ -77,6 +82,9 @@ class RewardConfig:
     callable: str | None = None
     """Your own reward as module:function, called with (prompt, completion) in a worker process and
     returning a Verdict; modules are found from the current folder too."""
+    program: str | None = None
+    """Your own reward as a command line, run for each completion: it reads one JSON object with id,
+    answer, completion and truncated from its standard input, and prints a number."""
     workers: int = 2
     """Worker processes; none is started before it is needed."""
     timeout_s: float = 3.0
@@ -99,8 +107,7 @@ class RewardConfig:
         if self.max_answer_chars < 1:
             raise ValueError(f"reward.max_answer_chars must be >= 1, got {self.max_answer_chars}")
         self._check_pattern()
-        if self.callable is not None:
-            self._check_callable(self.callable)
+        self._check_own()
 
     def _check_pattern(self) -> None:
         if (self.extract == "regex") != bool(self.pattern):
@@ -115,12 +122,36 @@ class RewardConfig:
                 f"reward.pattern is no regular expression: {error}, in {self.pattern!r}"
             ) from None
 
-    def _check_callable(self, name: str) -> None:
-        module, _, function = name.partition(":")
-        if not (module and function):
-            raise ValueError(f"reward.callable must read module:function, got {name!r}")
-        if self.extract != "boxed" or self.gold_list != "any":
+    def _check_own(self) -> None:
+        if self.callable is not None:
+            module, _, function = self.callable.partition(":")
+            if not (module and function):
+                raise ValueError(
+                    f"reward.callable must read module:function, got {self.callable!r}"
+                )
+        if self.program is not None and not _words(self.program):
+            raise ValueError(f"reward.program must be a command line, got {self.program!r}")
+        if self.callable is not None and self.program is not None:
+            raise ValueError("reward.callable and reward.program exclude each other; give one")
+        # boxed and total are what nobody has set: the defaults of this record and of a training run
+        extracts = self.extract not in ("boxed", "total")
+        if self.own is not None and (extracts or self.gold_list != "any"):
             raise ValueError(
-                f"reward.callable = {name} finds and compares the answer itself; "
+                f"{self.own} finds and compares the answer itself; "
                 "leave out reward.extract, reward.pattern and reward.gold_list"
             )
+
+    @property
+    def own(self) -> str | None:
+        """The setting that names the user's own reward, with its value; None if there is none."""
+        if self.callable is not None:
+            return f"reward.callable = {self.callable}"
+        return None if self.program is None else f"reward.program = {self.program}"
+
+
+def _words(command: str) -> list[str]:
+    """Split a command line; empty if it is none."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []

@@ -1,6 +1,8 @@
 """Scorers of batches: mathematical answers, or a user's own function."""
 
 import logging
+import shlex
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -18,14 +20,19 @@ NAMED = 5
 """Ids that an error names."""
 
 
-def make_reward(config: RewardConfig) -> Scorer:
+def make_reward(config: RewardConfig, *, binary_for: str = "") -> Scorer:
     """Return the scorer that the settings describe.
 
+    Args:
+        config: How completions are judged.
+        binary_for: The setting that needs rewards of 0 or 1, as an error names it; empty for none.
+
     Raises:
-        InputError: If math-verify is missing or the user's function cannot be imported.
+        InputError: If math-verify is missing, the user's function cannot be imported, or there is
+            no such program.
     """
-    if config.callable is not None:
-        return CallableScorer(config.callable, config)
+    if config.own is not None:
+        return OwnScorer(config, config.own, binary_for)
     return MathScorer(config)
 
 
@@ -52,7 +59,19 @@ class MathScorer:
         self._known: dict[Call, Verdict] = {}
 
     def check(self, problems: Sequence[Problem]) -> None:
-        """Raise InputError for right answers that do not verify against themselves.
+        """Raise InputError for right answers that do not verify against themselves."""
+        faults = self.faults(problems)
+        if faults:
+            named = "; ".join(f"{name} {fault}" for name, fault in list(faults.items())[:NAMED])
+            raise InputError(
+                f"{len(faults)} of {len(problems)} right answers do not verify against themselves: "
+                f"{named}; correct or remove them, or say with reward.gold where the answer stands "
+                f"in the field (1 to {self._config.max_answer_chars} characters, "
+                "reward.max_answer_chars)"
+            )
+
+    def faults(self, problems: Sequence[Problem]) -> dict[str, str]:
+        """Say by id why right answers do not verify against themselves.
 
         Each one is parsed in a worker; plain numbers need none.
         """
@@ -74,13 +93,7 @@ class MathScorer:
         for name, call in calls:
             if verdicts[call].status != "correct":
                 faults[name] = f"is {str(call[0])[:60]!r} ({verdicts[call].status})"
-        if faults:
-            named = "; ".join(f"{name} {fault}" for name, fault in list(faults.items())[:NAMED])
-            raise InputError(
-                f"{len(faults)} of {len(problems)} right answers do not verify against themselves: "
-                f"{named}; correct or remove them, or say with reward.gold where the answer stands "
-                f"in the field (1 to {limit} characters, reward.max_answer_chars)"
-            )
+        return faults
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """Judge each completion against the prompt in the same place; the order is kept."""
@@ -124,29 +137,58 @@ class MathScorer:
             del self._known[next(iter(self._known))]
 
 
-class CallableScorer:
-    """Calls a user's own function in worker processes, once for each completion."""
+class OwnScorer:
+    """Calls a user's own function or program in worker processes, once for each completion."""
 
-    def __init__(self, name: str, config: RewardConfig) -> None:
+    def __init__(self, config: RewardConfig, name: str, binary_for: str) -> None:
         """Start one worker, so that a wrong name is found before anything is sampled.
 
+        Args:
+            config: With a callable or a program.
+            name: What the user calls the reward, for messages.
+            binary_for: The setting that needs rewards of 0 or 1; empty for none.
+
         Raises:
-            InputError: If the function cannot be imported.
+            InputError: If the function cannot be imported, or there is no such program.
         """
         self._name = name
-        self._pool = Pool(name, config, quiet=False)
+        self._binary_for = binary_for
+        self._first: Call = ()
+        function = config.callable
+        if config.program is not None:
+            function = "gvmrl.reward.program:judge"
+            command = shlex.split(config.program)
+            if shutil.which(command[0]) is None:
+                raise InputError(f"{name}: there is no program {command[0]!r} that can be run")
+            self._first = (tuple(command),)
+        assert function is not None, "there is a callable or a program"
+        self._pool = Pool(function, config, quiet=False)
         self._pool.start()
 
     def check(self, problems: Sequence[Problem]) -> None:
         """Accept any right answer: the function alone knows how to read it."""
 
+    def faults(self, problems: Sequence[Problem]) -> dict[str, str]:  # noqa: ARG002 -- as above
+        """Find no fault with any right answer."""
+        return {}
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """Judge each completion against the prompt in the same place; the order is kept.
 
         Raises:
-            InputError: If the function returns anything but a Verdict.
+            InputError: If the function returns anything but a Verdict, or a reward other than 0 and
+                1 where a setting needs these.
         """
-        verdicts = self._pool.run(list(zip(prompts, completions, strict=True)))
+        pairs = list(zip(prompts, completions, strict=True))
+        verdicts = self._pool.run([(*self._first, *pair) for pair in pairs])
+        if self._binary_for:
+            for prompt, verdict in zip(prompts, verdicts, strict=True):
+                if verdict.reward not in (0, 1):
+                    raise InputError(
+                        f"{self._name} gave {verdict.reward:g} to a completion of {prompt.id}, but "
+                        f"{self._binary_for} needs rewards of 0 or 1; return these, or use "
+                        "allocation.rule uniform with grpo, dr_grpo or rloo"
+                    )
         failed = [verdict for verdict in verdicts if verdict.status == "crashed"]
         if failed:
             logger.warning(

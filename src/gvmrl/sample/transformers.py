@@ -1,8 +1,11 @@
 """Batched sampling with a key-value cache, from the very module that is trained.
 
-Axes: B rows generated side by side, V vocabulary.
+A prompt is read once for all its rollouts in a batch, and finished rows leave the batch.
+
+Axes: U prompts of a batch, B rows generated side by side, T positions, V vocabulary.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,26 +19,32 @@ from gvmrl.data import Completion, IntArray, Prompt
 from gvmrl.model import Policy
 from gvmrl.sample import Address, uniforms
 
+logger = logging.getLogger(__name__)
+
+CPU_OUT_OF_MEMORY = "can't allocate memory"
+
 
 @dataclass(slots=True)
-class _Draft:
-    """A completion while it grows."""
-
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
 class TransformersSampler:
     """Draws from a policy on its own device; it always has the current weights."""
 
     policy: Policy
     config: SamplerConfig
+    rows_per_batch: int = field(init=False)
+    """Completions generated side by side; halved whenever they do not fit into memory."""
+
+    def __post_init__(self) -> None:
+        self.rows_per_batch = self.config.rows_per_batch
 
     def sample(
         self, prompts: Sequence[Prompt], count_P: IntArray, address: Address
     ) -> list[Completion]:
-        """Draw `count_P[i]` completions of each prompt (see `Sampler`)."""
+        """Draw `count_P[i]` completions of each prompt (see `Sampler`).
+
+        Raises:
+            FloatingPointError: If the policy's logits are not finite.
+            torch.OutOfMemoryError: If not even one row fits into memory.
+        """
         rows = [
             (prompt, number)
             for prompt, count in zip(prompts, count_P, strict=True)
@@ -43,61 +52,98 @@ class TransformersSampler:
         ]
         by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][0].token_ids))
         done: dict[int, Completion] = {}
-        size = self.config.rows_per_batch
-        for start in range(0, len(rows), size):
-            batch = by_length[start : start + size]
-            drafts = self._generate([rows[row] for row in batch], address)
-            done |= {row: self._finish(draft) for row, draft in zip(batch, drafts, strict=True)}
+        while len(done) < len(rows):
+            batch = by_length[len(done) : len(done) + self.rows_per_batch]
+            try:
+                found = self._generate([rows[row] for row in batch], address)
+            except RuntimeError as error:
+                self._halve(error, len(batch))
+                continue
+            done |= dict(zip(batch, found, strict=True))
         return [done[row] for row in range(len(rows))]
 
+    def _halve(self, error: RuntimeError, num_rows: int) -> None:
+        """Make batches smaller after one that did not fit; raise any other error again."""
+        out_of_memory = isinstance(error, torch.OutOfMemoryError) or CPU_OUT_OF_MEMORY in str(error)
+        if not out_of_memory or num_rows == 1:
+            raise error
+        self.rows_per_batch = num_rows // 2
+        logger.warning(
+            "%d completions side by side do not fit into memory; going on with %d "
+            "(sampler.rows_per_batch is %d)",
+            *(num_rows, self.rows_per_batch, self.config.rows_per_batch),
+        )
+        if self.policy.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @torch.no_grad()
-    def _generate(self, rows: Sequence[tuple[Prompt, int]], address: Address) -> list[_Draft]:
+    def _generate(self, rows: Sequence[tuple[Prompt, int]], address: Address) -> list[Completion]:
         policy, length = self.policy, self.config.max_new_tokens
         device = policy.device
         uniform_BT = torch.from_numpy(
             np.stack([uniforms(prompt, number, length, address) for prompt, number in rows])
         ).to(device, torch.float32)
         stop = torch.tensor(sorted(policy.stop_ids), device=device)
-        token_BT, attend_BT = _pad_left([prompt for prompt, _ in rows], policy.pad_id, device)
-        drafts = [_Draft() for _ in rows]
-        alive = list(range(len(rows)))
+        prompts = {prompt.id: prompt for prompt, _ in rows}
+        place = {prompt_id: number for number, prompt_id in enumerate(prompts)}
+        owner_B = torch.tensor([place[prompt.id] for prompt, _ in rows], device=device)
+        token_UT, attend_UT = _pad_left(list(prompts.values()), policy.pad_id, device)
+        position_UT = (attend_UT.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache(config=policy.module.config)
-        position_BT = (attend_BT.cumsum(-1) - 1).clamp(min=0)
+        logit_BV = self._logits(token_UT, attend_UT, position_UT, cache)[owner_B]
+        cache.batch_select_indices(owner_B)
+        attend_BT, position_B1 = attend_UT[owner_B], position_UT[owner_B, -1:]
+        drawn_BT = torch.full((len(rows), length), -1, device=device)
+        logprob_BT = torch.zeros((len(rows), length), device=device)
+        alive_B = torch.arange(len(rows), device=device)
         for step in range(length):
-            with policy.autocast():
-                logit_BV = policy.module(
-                    input_ids=token_BT,
-                    attention_mask=attend_BT,
-                    position_ids=position_BT,
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                ).logits[:, -1]
             next_B, logprob_B = draw_tokens(
-                logit_BV.float() / self.config.temperature, uniform_BT[alive, step]
+                logit_BV.float() / self.config.temperature, uniform_BT[alive_B, step]
             )
-            for row, token, logprob in zip(alive, next_B.tolist(), logprob_B.tolist(), strict=True):
-                drafts[row].token_ids.append(token)
-                drafts[row].logprobs.append(logprob)
+            drawn_BT[alive_B, step], logprob_BT[alive_B, step] = next_B, logprob_B
             keep = (~torch.isin(next_B, stop)).nonzero()[:, 0]
-            if not len(keep):
+            if not len(keep) or step == length - 1:
                 break
-            if len(keep) < len(alive):
+            if len(keep) < len(alive_B):
                 # Finished rows leave the batch, so that long completions do not hold it up.
                 cache.batch_select_indices(keep)
-                alive = [alive[row] for row in keep.tolist()]
-            token_BT = next_B[keep, None]
-            attend_BT = torch.cat([attend_BT[keep], attend_BT.new_ones(len(keep), 1)], -1)
-            position_BT = position_BT[keep, -1:] + 1
-        return drafts
+                alive_B, next_B = alive_B[keep], next_B[keep]
+                attend_BT, position_B1 = attend_BT[keep], position_B1[keep]
+            attend_BT = torch.cat([attend_BT, attend_BT.new_ones(len(keep), 1)], -1)
+            position_B1 = position_B1 + 1
+            logit_BV = self._logits(next_B[:, None], attend_BT, position_B1, cache)
+        return self._finish(drawn_BT, logprob_BT)
 
-    def _finish(self, draft: _Draft) -> Completion:
-        return Completion(
-            text=str(self.policy.tokenizer.decode(draft.token_ids, skip_special_tokens=True)),
-            token_ids=tuple(draft.token_ids),
-            logprobs=tuple(draft.logprobs),
-            truncated=draft.token_ids[-1] not in self.policy.stop_ids,
-        )
+    def _logits(
+        self, token_BT: Tensor, attend_BT: Tensor, position_BT: Tensor, cache: DynamicCache
+    ) -> Tensor:
+        """[B, V] logits behind the last of the given tokens, which join the cache."""
+        with self.policy.autocast():
+            return self.policy.module(
+                input_ids=token_BT,
+                attention_mask=attend_BT,
+                position_ids=position_BT,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+
+    def _finish(self, drawn_BT: Tensor, logprob_BT: Tensor) -> list[Completion]:
+        """Cut the rows where they end, and decode them."""
+        length_B = (drawn_BT >= 0).sum(-1).tolist()
+        tokens = [row[:length] for row, length in zip(drawn_BT.tolist(), length_B, strict=True)]
+        logprobs = [row[:length] for row, length in zip(logprob_BT.tolist(), length_B, strict=True)]
+        texts = self.policy.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        stop_ids = self.policy.stop_ids
+        return [
+            Completion(
+                text=text,
+                token_ids=tuple(token_ids),
+                logprobs=tuple(row),
+                truncated=token_ids[-1] not in stop_ids,
+            )
+            for text, token_ids, row in zip(texts, tokens, logprobs, strict=True)
+        ]
 
 
 def draw_tokens(logit_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,8 @@ class Fields:
     """Field of the right answer: text, number or list of them."""
     id: str | None
     """Field of a unique id; None numbers the rows."""
+    context: str | None
+    """Field of a text that stands before the question where it is not empty; None for none."""
 
 
 def load_problems(
@@ -37,6 +39,7 @@ def load_problems(
     prompt_field: str,
     answer_field: str,
     id_field: str | None = None,
+    context_field: str | None = None,
     limit: int | None = None,
     extract: Callable[[str], str | None] | None = None,
 ) -> tuple[Problem, ...]:
@@ -51,6 +54,7 @@ def load_problems(
             list becomes one line an item.
         id_field: Field of a unique id; None gives `name:row`, rows counted from 1 (lines in a
             JSONL file), with the file's name without its suffix or the data set's name and split.
+        context_field: Field of a text that is put before the question where it is not empty.
         limit: Load the first rows only; the others are not looked at.
         extract: Finds the right answer in the field's text, such as what follows GSM8K's ####;
             applied to each item of a list. None takes the text as it is.
@@ -62,7 +66,7 @@ def load_problems(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be >= 1 problem, got {limit}")
-    fields = Fields(question=prompt_field, answer=answer_field, id=id_field)
+    fields = Fields(question=prompt_field, answer=answer_field, id=id_field, context=context_field)
     prefix, rows = _open(str(source))
     problems: list[Problem] = []
     where_by_id: dict[str, str] = {}
@@ -80,6 +84,18 @@ def load_problems(
     return tuple(problems)
 
 
+def field_names(source: str | Path) -> tuple[str, ...]:
+    """Return the names of the fields of a source's first row.
+
+    Raises:
+        InputError: If the source is missing, empty or unreadable.
+    """
+    _, rows = _open(str(source))
+    for _, row in rows:
+        return tuple(row)
+    raise InputError(f"{source} holds no rows; give a file with at least one problem")
+
+
 def _problem(
     where: str,
     row: dict[str, object],
@@ -93,6 +109,13 @@ def _problem(
             f"{where}: field {fields.question!r} must be a text that is not empty, "
             f"got {_shown(question)}"
         )
+    context = _value(where, row, fields.context) if fields.context is not None else None
+    if not isinstance(context, str | None):
+        raise InputError(
+            f"{where}: field {fields.context!r} must be a text or nothing, got {_shown(context)}"
+        )
+    if context and context.strip():
+        question = f"{context}\n{question}"
     problem_id = default_id
     if fields.id is not None:
         given = _value(where, row, fields.id)

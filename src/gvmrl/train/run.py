@@ -18,7 +18,7 @@ from gvmrl.model import load_policy
 from gvmrl.reward.config import Scorer
 from gvmrl.reward.scorer import make_reward
 from gvmrl.sample import Sampler
-from gvmrl.sample.transformers import TransformersSampler
+from gvmrl.sample.make import make_sampler
 from gvmrl.stats import PromptStats
 from gvmrl.train import checkpoint
 from gvmrl.train.checkpoint import State
@@ -159,7 +159,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
     state = checkpoint.load_state(newest) if newest is not None else State()
     torch.manual_seed(config.seed)  # a new LoRA adapter is random
     policy = load_policy(config.model, newest / checkpoint.POLICY if newest is not None else None)
-    scorer = make_reward(config.reward)
+    scorer = make_reward(config.reward, binary_for=config.binary_for)
     try:
         train_prompts, eval_prompts = load_prompts(config, policy.tokenizer, scorer)
         learner = Learner(
@@ -188,7 +188,7 @@ def open_run(config: RunConfig) -> Generator[Run]:
         yield Run(
             config=config,
             learner=learner,
-            sampler=TransformersSampler(policy, config.sampler),
+            sampler=make_sampler(policy, config.sampler),
             scorer=scorer,
             train_prompts=train_prompts,
             eval_prompts=eval_prompts,

@@ -1,0 +1,1 @@
+"""Evaluation: benchmarks, the figures that judge a model on them, and their uncertainty."""
