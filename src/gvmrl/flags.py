@@ -29,12 +29,12 @@ def parse_flags(
         InputError: In one line, what tyro says in a box or a record of its fields.
     """
     box = io.StringIO()
-    options = {} if default is None else {"default": default}
+    config = (tyro.conf.FlagConversionOff,)
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(
-                target, prog=name, args=args, config=(tyro.conf.FlagConversionOff,), **options
-            )
+            if default is None:
+                return tyro.cli(target, prog=name, args=args, config=config)
+            return tyro.cli(target, prog=name, args=args, config=config, default=default)
     except ValueError as error:  # settings that do not fit together
         raise InputError(str(error)) from error
     except SystemExit as stop:

@@ -32,7 +32,8 @@ def draw_curves(
     rate_S1 = np.log(20) / 240 * speed * np.exp(rng.normal(0, 0.25, (num_seeds, 1)))
     mean_SE = 0.35 + level_S1 + 0.35 * (1 - np.exp(-rate_S1 * UPDATES_E))
     accuracy_SE = mean_SE + rng.normal(0, 0.02, mean_SE.shape)
-    return Curves(accuracy_SE=accuracy_SE, cost_CSE=np.tile(UPDATES_E, (1, num_seeds, 1)))
+    cost_CSE = np.tile(UPDATES_E, (1, num_seeds, 1)).astype(np.float64)
+    return Curves(accuracy_SE=accuracy_SE, cost_CSE=cost_CSE)
 
 
 def draw_speedups(speed: float, num_seeds: int, num_draws: int) -> list[Speedup]:

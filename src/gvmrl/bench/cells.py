@@ -31,11 +31,6 @@ class Cell:
         return f"{self.set}, {self.loss}"
 
     @property
-    def place(self) -> str:
-        """What the patterns of `BenchConfig.only` match."""
-        return f"{self.set}/{self.loss}/{self.config.seed}"
-
-    @property
     def name(self) -> str:
         """Unique in its bench, and the cell's folder below the bench's."""
         return f"{self.set}/{self.loss}/{self.arm}/seed{self.config.seed}"
@@ -60,17 +55,21 @@ def make_cells(config: BenchConfig) -> list[Cell]:
         raise InputError(
             f"only names the baseline {config.baseline!r}, which has to run everywhere"
         )
+    places = [f"{kind}/{loss}/{seed}" for kind, loss, seed in product(sets, losses, config.seeds)]
+    _check_patterns(where, arms, places)
     cells: list[Cell] = []
     for kind, loss, arm in product(sets, losses, arms):
+        patterns = where.get(arm, ["*"])
+        seeds = [seed for seed in config.seeds if _matches(f"{kind}/{loss}/{seed}", patterns)]
+        if not seeds:
+            continue
         flags = [*sets[kind], *losses[loss], *arms[arm]]
         settings = _settings(config, f"set {kind}, loss {loss}, arm {arm}", flags)
-        for seed in config.seeds:
+        for seed in seeds:
             cell = Cell(arm=arm, loss=loss, set=kind, config=replace(settings, seed=seed))
             out = config.out / cell.name
             cells.append(replace(cell, config=replace(cell.config, out=out)))
-    _check_patterns(where, arms, cells)
-    kept = [cell for cell in cells if cell.arm not in where or _matches(cell, where[cell.arm])]
-    return sorted(kept, key=lambda cell: config.seeds.index(cell.config.seed))
+    return sorted(cells, key=lambda cell: config.seeds.index(cell.config.seed))
 
 
 def _bundles(setting: str, texts: tuple[str, ...]) -> dict[str, list[str]]:
@@ -108,19 +107,19 @@ def _settings(config: BenchConfig, name: str, flags: list[str]) -> RunConfig:
 
 
 def _check_patterns(
-    where: Mapping[str, list[str]], arms: Mapping[str, list[str]], cells: list[Cell]
+    where: Mapping[str, list[str]], arms: Mapping[str, list[str]], places: list[str]
 ) -> None:
     """Refuse names and patterns that match nothing: they would be ignored in silence."""
     for arm, patterns in where.items():
         if arm not in arms:
             raise InputError(f"only names {arm!r}, which is no arm; there are {', '.join(arms)}")
         for pattern in patterns or [""]:
-            if not any(_matches(cell, [pattern]) for cell in cells):
+            if not any(_matches(place, [pattern]) for place in places):
                 raise InputError(
                     f"only: the pattern {pattern!r} of {arm} matches no SET/LOSS/SEED, such as "
-                    f"{cells[0].place}"
+                    f"{places[0]}"
                 )
 
 
-def _matches(cell: Cell, patterns: list[str]) -> bool:
-    return any(fnmatchcase(cell.place, pattern) for pattern in patterns)
+def _matches(place: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(place, pattern) for pattern in patterns)

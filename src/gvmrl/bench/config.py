@@ -29,8 +29,8 @@ class BenchConfig:
     ceiling: str | None = None
     """Arm that says what could be won at most, such as true pass rates."""
     only: tuple[str, ...] = ()
-    """Where a costly arm runs: "NAME: PATTERN ..." of SET/LOSS/SEED, as in "oracle: D/* U/rloo/0".
-    Arms that are not named run everywhere."""
+    """Where an arm runs, if not everywhere: "NAME: PATTERN ..." of SET/LOSS/SEED, as in
+    "oracle: D/* U/rloo/0". Arms that are not named run everywhere."""
     out: Path = Path("runs/bench")
     """Folder of the runs, of results.jsonl, table.md and report.html."""
     jobs: int = 0

@@ -63,8 +63,8 @@ def run_cells(
                 running = _start(waiting.pop(), logs, threads)
                 children.callback(_end, running.process)
                 active[running.steps] = running
-            for steps in wait(list(active)):
-                running = active[steps]
+            ready = set(wait([running.steps for running in active.values()]))
+            for running in [one for one in active.values() if one.steps in ready]:
                 try:
                     show(running.cell, running.steps.recv())
                 except EOFError:

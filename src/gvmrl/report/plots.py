@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
 from scipy import stats
 
 from gvmrl.data import FloatArray
@@ -37,9 +37,16 @@ def curves(runs: Sequence[RunRecord]) -> str:
     for axes, (axis, title) in zip(figure.subplots(2, 2).flat, AXES.items(), strict=True):
         for label, look in looks(arms).items():
             cost_E, mean_E, half_E = _band(arms[label], axis)
-            axes.plot(cost_E, mean_E, **look, linewidth=1.8, label=label)
+            axes.plot(
+                cost_E,
+                mean_E,
+                color=look.color,
+                linestyle=look.linestyle,
+                linewidth=1.8,
+                label=label,
+            )
             axes.fill_between(
-                cost_E, mean_E - half_E, mean_E + half_E, color=look["color"], alpha=0.13, lw=0
+                cost_E, mean_E - half_E, mean_E + half_E, color=look.color, alpha=0.13, lw=0
             )
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         finish(axes, title, "held-out accuracy")
@@ -64,7 +71,7 @@ def forest(intervals: Sequence[Interval], title: str) -> str:
         axes.text(0, at, group, transform=axes.get_yaxis_transform(), weight="bold", va="center")
         for row in (row for row in intervals if row.group == group):
             at += 1
-            colour = arms[row.label]["color"]
+            colour = arms[row.label].color
             axes.plot(row.value, at, "o", color=colour, markersize=5)
             if row.low > 0 and np.isfinite(row.high):
                 axes.plot([row.low, row.high], [at, at], color=colour, linewidth=1.6)
@@ -73,7 +80,7 @@ def forest(intervals: Sequence[Interval], title: str) -> str:
         at += 1.2
     axes.axvline(1, color="#222222", linewidth=1)
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}x"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(places, names)
     axes.set_ylim(at - 0.4, -0.8)

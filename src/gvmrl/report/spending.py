@@ -75,7 +75,15 @@ def counts(arms: ArmVisits) -> str:
         num_K = np.bincount(bin_V, minlength=len(BINS))
         total_K = np.bincount(bin_V, count_V, minlength=len(BINS))
         mean_K = np.where(num_K > 0, total_K / np.maximum(num_K, 1), np.nan)
-        axes.plot(BINS, mean_K, marker="o", markersize=3.5, **look, label=label)
+        axes.plot(
+            BINS,
+            mean_K,
+            marker="o",
+            markersize=3.5,
+            color=look.color,
+            linestyle=look.linestyle,
+            label=label,
+        )
     finish(axes, "pass rate known before the step", "mean rollouts of a prompt")
     axes.legend(frameon=False, fontsize=8)
     return svg(figure)
@@ -90,7 +98,12 @@ def visits(arms: ArmVisits) -> str:
         if num_P.size:
             prompts_N = np.bincount(num_P)
             axes.step(
-                np.arange(prompts_N.size), prompts_N / num_P.size, where="mid", **look, label=label
+                np.arange(prompts_N.size),
+                prompts_N / num_P.size,
+                where="mid",
+                color=look.color,
+                linestyle=look.linestyle,
+                label=label,
             )
     finish(axes, "visits of a prompt", "share of the visited prompts")
     axes.legend(frameon=False, fontsize=8)
@@ -117,7 +130,8 @@ def reliability(arms: ArmVisits) -> str:
         used_K = total_K > 0
         axes.plot(
             *(one[used_K] / total_K[used_K] for one in (mean_K, right_K)),
-            **look,
+            color=look.color,
+            linestyle=look.linestyle,
             marker="o",
             markersize=3.5,
             label=label,

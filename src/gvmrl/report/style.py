@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,16 +17,18 @@ PASS_RATE_COLOURS = (
 )
 """One a bin of the pass rate: unseen, then from 0 to 1."""
 
-Look = dict[str, str]
+
+class Look(NamedTuple):
+    """How an arm's line is drawn."""
+
+    color: str
+    linestyle: str
 
 
 def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """Return colour and dash of each arm, as matplotlib's line settings."""
+    """Return colour and dash of each arm."""
     return {
-        label: {
-            "color": COLOURS[row % len(COLOURS)],
-            "linestyle": DASHES[row // len(COLOURS) % len(DASHES)],
-        }
+        label: Look(COLOURS[row % len(COLOURS)], DASHES[row // len(COLOURS) % len(DASHES)])
         for row, label in enumerate(labels)
     }
 
