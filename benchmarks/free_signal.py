@@ -1,6 +1,6 @@
 """What the free gradient signal adds to an update: with and without it, in turns, in one run.
 
-    python benchmarks/free_signal.py [--pairs 20] [--threads 1]
+    python benchmarks/free_signal.py [--pairs 8] [--threads 1]
 
 A pair is two updates of the same rollouts from the same weights, one as the product takes it and
 one whose log-probability pass stops at the entropy. Whole updates differ by more than the signal on
@@ -149,14 +149,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     builtin = load_policy(ModelConfig())
     compare("built-in model, vocabulary 20", builtin, Shape(256, 12, 30), args.pairs)
     compare(
-        "10 M parameters, vocabulary 32,000", large_vocabulary(), Shape(24, 40, 120), args.pairs
+        "10 M parameters, vocabulary 32,000", large_vocabulary(), Shape(16, 40, 120), args.pairs
     )
 
 

@@ -55,12 +55,12 @@ class Policy:
 
     def rate_gradient(self, root: bool = False) -> FloatArray:
         """Return [P, D] the gradient of p (or of its root) by complex steps."""
-        gradient_PD = np.zeros(self.mu_PD.shape)
-        for row in range(gradient_PD.shape[1]):
-            mass_PK = self.probability_PK * np.exp(1e-30j * self.feature_PKD[:, :, row])
+        columns: list[FloatArray] = []
+        for feature_PK in np.moveaxis(self.feature_PKD, 2, 0):
+            mass_PK = self.probability_PK * np.exp(1e-30j * feature_PK)
             rate_P = (mass_PK * self.accepted_PK).sum(1) / mass_PK.sum(1)
-            gradient_PD[:, row] = np.imag(np.sqrt(rate_P) if root else rate_P) / 1e-30
-        return gradient_PD
+            columns.append(np.imag(np.sqrt(rate_P) if root else rate_P) / 1e-30)
+        return np.stack(columns, axis=1)
 
 
 def every_gradient(
