@@ -19,6 +19,7 @@ from gvmrl.errors import InputError
 COMMANDS = {
     "train": "Train a policy under a fixed rollout budget; resumes by itself.",
     "plan": "Hand out rollouts from a file of statistics; loads no model.",
+    "probe": "Say whether allocation would help on your model and prompts, before you train.",
     "demo": "Train the built-in model four ways at equal cost and write a page of curves.",
     "report": "Write one self-contained page with the curves of finished or running runs.",
     "warmstart": "Make the built-in model again from scratch.",
