@@ -102,6 +102,8 @@ class Terms:
 
     variance_P: FloatArray
     """[P] mean variance of each prompt's part, given the plan."""
+    slope_P: FloatArray
+    """[P] what it gains by a rise of the logarithm of its count; mostly negative."""
     square_PP: FloatArray
     """[P, P] adds up to the mean of |E[update | plan]|^2."""
     mean_PP: FloatArray
@@ -131,11 +133,16 @@ def terms(half: Half, arm: Arm, plans: Sequence[Weighted], target_S: FloatArray)
     count_NP = np.stack([plan.count_P for plan in plans])
     weight_NP = np.stack([plan.weight_P for plan in plans])
     model = _repeated(half.model(arm.estimator), len(plans))
-    variance_NP = update_variance(arm.estimator, model, count_NP.ravel()).reshape(count_NP.shape)
+    variance_NP, more_NP = (
+        update_variance(arm.estimator, model, counts_NP.ravel()).reshape(count_NP.shape)
+        for counts_NP in (count_NP, count_NP + (count_NP > 0))
+    )
+    slope_NP = (more_NP - variance_NP) / np.log1p(1 / np.maximum(count_NP, 1))
     mean_NS = mean_update(half, arm, count_NP, weight_NP)
     mean_S = mean_NS.mean(axis=0)
     return Terms(
         variance_P=(weight_NP**2 * variance_NP).mean(axis=0),
+        slope_P=(weight_NP**2 * slope_NP).mean(axis=0),
         square_PP=_by_prompt(mean_NS.T @ mean_NS / len(plans) * half.gram_SS),
         mean_PP=_by_prompt(np.outer(mean_S, mean_S) * half.gram_SS),
         cross_PP=_by_prompt(np.outer(mean_S, target_S) * half.gram_SS),

@@ -70,8 +70,8 @@ def figures(terms: Terms, count: int) -> Figures:
 
     Args:
         terms: Of one update.
-        count: Rollouts of a prompt on average: a set that happens to hold prompts with more than
-            that would be flattered, so the variance is brought to equal cost.
+        count: Rollouts of a prompt on average. A set that spends more than that per prompt would
+            be flattered: its counts are lowered, all in proportion, until it does not.
     """
     inside_JP = one_left_out(terms.count_P.size)
     cost_J = inside_JP @ terms.count_P / (count * terms.count_P.size)
@@ -79,7 +79,7 @@ def figures(terms: Terms, count: int) -> Figures:
     def total(product_PP: FloatArray) -> FloatArray:
         return np.einsum("jp,pq,jq->j", inside_JP, product_PP, inside_JP)
 
-    within_J = inside_JP @ terms.variance_P * cost_J
+    within_J = inside_JP @ terms.variance_P - np.log(cost_J) * (inside_JP @ terms.slope_P)
     mean_J, cross_J, target_J = (
         total(each) for each in (terms.mean_PP, terms.cross_PP, terms.target_PP)
     )
