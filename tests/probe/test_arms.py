@@ -38,10 +38,12 @@ class Policy:
 
     @property
     def probability_K(self) -> FloatArray:
+        """[K] chance of each outcome."""
         return np.array(self.times_K) / SIZE
 
     @property
     def accept_rate(self) -> float:
+        """Chance that an outcome is accepted."""
         return float(self.probability_K @ np.array(self.accepted_K))
 
 

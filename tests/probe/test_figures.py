@@ -6,7 +6,7 @@ import pytest
 from gvmrl.data import FloatArray
 from gvmrl.probe.arms import Arm, Terms, Weighted, rule_plan
 from gvmrl.probe.compare import judged
-from gvmrl.probe.figures import Estimate, Figures, estimate, figures, one_left_out, ratio
+from gvmrl.probe.figures import Estimate, Figures, estimate, figures, of_two, one_left_out, ratio
 from gvmrl.probe.half import Half, Sums
 
 RLOO = Arm("rloo", "prompt_mean")
@@ -63,6 +63,17 @@ def test_sets_of_prompts_are_compared_at_equal_cost() -> None:
     # one prompt of 2 stands for both: 3 rollouts instead of 2, and then 1 instead of 2
     wanted = [2.0, 2 + 2 * np.log(1.5), 2 + 2 * np.log(0.5)]
     assert figures(terms, 2).variance_J == pytest.approx(wanted)
+
+
+def test_two_measurements_of_a_sum_tell_how_far_their_mean_is_off() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.linspace(1, 5, 30).sum()
+    found = [
+        of_two(np.linspace(1, 5, 30) + one, np.linspace(1, 5, 30) + two)
+        for one, two in rng.normal(size=(1000, 2, 30))
+    ]
+    held = np.mean([each.low <= truth <= each.high for each in found])
+    assert held == pytest.approx(0.95, abs=0.03)
 
 
 def sampled(rng: np.random.Generator, rate_P: FloatArray, mean_SD: FloatArray, num: int) -> Half:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gvmrl.config import Loss, LossConfig, OptimConfig, SamplerConfig, Weighting
-from gvmrl.data import Prompt, Rollouts, TokenSequence
+from gvmrl.data import FloatArray, Prompt, Rollouts, TokenSequence
 from gvmrl.errors import InputError
 from gvmrl.gradnorm import free_signal
 from gvmrl.model import Policy
@@ -21,6 +21,7 @@ from gvmrl.train.update import Learner, make_optimizer
 from gvmrl.train.weigh import weigh
 
 POOL = 8
+"""Rollouts of a prompt, half of them in each half."""
 SCORED = LossConfig(name="rloo", aggregation="constant")
 
 
@@ -58,11 +59,17 @@ def plain_gradient(policy: Policy, sequence: TokenSequence, temperature: float) 
 
 
 @pytest.fixture(scope="module")
-def wanted(scores: Scores, rollouts: Rollouts) -> np.ndarray:
+def wanted(scores: Scores, rollouts: Rollouts) -> FloatArray:
     """[R, D] gradients, one by one."""
     return np.stack(
         [plain_gradient(scores.policy, each, 0.8).numpy() for each in rollouts.sequences]
     )
+
+
+@pytest.fixture(scope="module")
+def whole(scores: Scores, rollouts: Rollouts) -> list[Half]:
+    """Both halves, from whole gradients."""
+    return halves_of(scores, rollouts, SCORED)
 
 
 def halves_of(scores: Scores, rollouts: Rollouts, loss: LossConfig, size: int = 0) -> list[Half]:
@@ -73,10 +80,10 @@ def halves_of(scores: Scores, rollouts: Rollouts, loss: LossConfig, size: int = 
 
 
 def test_a_half_is_what_plain_autograd_says(
-    scores: Scores, rollouts: Rollouts, wanted: np.ndarray
+    whole: list[Half], rollouts: Rollouts, wanted: FloatArray
 ) -> None:
     grad_PKD = wanted.reshape(4, POOL, -1)
-    for number, half in enumerate(halves_of(scores, rollouts, SCORED)):
+    for number, half in enumerate(whole):
         part = slice(number * POOL // 2, (number + 1) * POOL // 2)
         norm_PK = np.linalg.norm(grad_PKD[:, part], axis=2)
         assert half.norm_PK["all_parameters"] == pytest.approx(norm_PK, rel=1e-4)
@@ -109,11 +116,10 @@ def test_the_free_norm_is_the_sum_of_the_free_signal(scores: Scores, rollouts: R
 
 
 def test_a_sketch_keeps_lengths_and_products_within_its_stated_error(
-    scores: Scores, rollouts: Rollouts
+    scores: Scores, rollouts: Rollouts, whole: list[Half]
 ) -> None:
     size = 4096
-    whole, small = (halves_of(scores, rollouts, SCORED, each) for each in (0, size))
-    for one, other in zip(whole, small, strict=True):
+    for one, other in zip(whole, halves_of(scores, rollouts, SCORED, size), strict=True):
         assert other.variance_S == pytest.approx(one.variance_S)
         assert np.diag(other.gram_SS) == pytest.approx(np.diag(one.gram_SS))
         # sides' means are as long as the root of their raw square: mean^2 + variance / count
@@ -146,13 +152,15 @@ def test_sketches_are_linear_and_unbiased_with_the_stated_variance() -> None:
     assert product.std() == pytest.approx(spread, rel=0.15)
 
 
-def test_sequence_mean_divides_each_score_by_its_length(scores: Scores, rollouts: Rollouts) -> None:
+def test_sequence_mean_divides_each_score_by_its_length(
+    scores: Scores, rollouts: Rollouts, whole: list[Half]
+) -> None:
     loss = LossConfig(name="rloo", aggregation="sequence_mean")
-    plain, divided = (halves_of(scores, rollouts, each) for each in (SCORED, loss))
+    divided = halves_of(scores, rollouts, loss)
     lengths = np.array([len(each.completion_ids) for each in rollouts.sequences])
     length_PK = lengths.reshape(4, 2, -1)[:, 0]
     for kind, norm_PK in divided[0].norm_PK.items():
-        assert norm_PK == pytest.approx(plain[0].norm_PK[kind] / length_PK, rel=1e-4), kind
+        assert norm_PK == pytest.approx(whole[0].norm_PK[kind] / length_PK, rel=1e-4), kind
 
 
 @pytest.mark.parametrize(
@@ -226,8 +234,7 @@ def test_rewards_between_0_and_1_are_refused(scores: Scores, rollouts: Rollouts)
 def test_gradients_that_do_not_fit_are_refused_with_a_size_that_does(
     scores: Scores, rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 16 * 4 * 150_848 < MAX_BYTES
+    assert MAX_BYTES > 16 * 4 * 150_848
     monkeypatch.setattr("gvmrl.probe.pool.MAX_BYTES", 2**20)
     with pytest.raises(InputError, match=r"the gradients of 4 prompts take .* set sketch to 16384"):
         halves_of(scores, rollouts, SCORED)
-    halves_of(scores, rollouts, SCORED, 16384)

@@ -46,9 +46,9 @@ def test_what_is_saved_by_what_and_what_pilots_leave_of_it() -> None:
     text = verdict(rows(Estimate(0.2, 0.1, 0.3), NOTHING), found, 8)
     assert text == (
         "Allocation can save about 45% of the rollouts here for rloo (95% interval 35% to 55%, by "
-        "the least variance, if statistics cost nothing), most of it by following pass rates; with "
-        "8 pilots a prompt that are discarded and counted, the best rule, gvm, saves nothing "
-        "(-30%, 95% interval -50% to -10%)."
+        "the counts of least variance, if statistics cost nothing), most of it by following pass "
+        "rates; with 8 pilots a prompt that are discarded and counted, the best rule, gvm, saves "
+        "nothing (-30%, 95% interval -50% to -10%)."
     )
 
 
@@ -62,7 +62,7 @@ def test_a_rule_may_save_more_than_the_counts_of_least_variance() -> None:
 def test_there_is_nothing_to_win_where_no_interval_begins_above_0() -> None:
     found = stages(Estimate(0.1, -0.05, 0.2), Estimate(0.1, -0.1, 0.2), Estimate(0.1, -0.1, 0.3))
     text = verdict(rows(Estimate(0.3, -0.4, 0.6), NOTHING), found, 8)
-    assert text.startswith("Nothing to win here for rloo: with known statistics the best counts")
+    assert text.startswith("Nothing to win here for rloo: the best that known statistics give")
     assert "saves 10% (95% interval -5% to 20%)" in text
 
 

@@ -104,8 +104,8 @@ def check_table(report: Report) -> Table:
     for row in report.checks:
         table.add_row(
             row.rule,
-            f"{row.predicted_variance:.3g}",
-            f"{row.variance.value:.3g} [{row.variance.low:.3g}, {row.variance.high:.3g}]",
+            str(row.predicted_variance),
+            str(row.variance),
             f"{row.predicted_snr:.2f}",
             "unresolved" if row.snr is None else f"{row.snr:.2f}",
         )

@@ -113,6 +113,16 @@ def ratio(above_J: FloatArray, below_J: FloatArray) -> Estimate:
     return Estimate(float(middle), float(low), float(high))
 
 
+def of_two(one_P: FloatArray, two_P: FloatArray) -> Estimate:
+    """Return the mean of two independent measurements of a sum over prompts.
+
+    Its interval is for other rollouts of the same prompts.
+    """
+    value = float((one_P.sum() + two_P.sum()) / 2)
+    half = QUANTILE * float(np.sqrt(((one_P - two_P) ** 2).sum())) / 2
+    return Estimate(value, value - half, value + half)
+
+
 def _deviation(value_J: FloatArray) -> float:
     """Return the jackknife's standard error."""
     each = value_J[1:]

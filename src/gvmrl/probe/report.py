@@ -68,8 +68,10 @@ class CheckRow:
     """The pool's figures beside those of independent updates, for the run's own loss."""
 
     rule: RuleName
-    predicted_variance: float
+    predicted_variance: Estimate
+    """From the pool; its interval is for other rollouts of the same prompts."""
     variance: Estimate
+    """From the fresh updates."""
     predicted_snr: float
     snr: float | None
     """None where the mean update is not told from noise."""

@@ -17,7 +17,7 @@ from gvmrl.config import LossConfig
 from gvmrl.data import IntArray, Prompt, Rollouts, merge
 from gvmrl.errors import InputError
 from gvmrl.model import load_policy
-from gvmrl.probe.arms import ARMS, Weighted, arm_of, rule_plan
+from gvmrl.probe.arms import ARMS, Weighted, arm_of, rule_plan, terms
 from gvmrl.probe.ceiling import undecided
 from gvmrl.probe.check import Draws, add_up, update_of
 from gvmrl.probe.compare import (
@@ -25,11 +25,11 @@ from gvmrl.probe.compare import (
     compare_ranks,
     compare_rules,
     compare_stages,
-    judged,
     share_of_variance,
+    target_update,
 )
 from gvmrl.probe.config import ProbeConfig
-from gvmrl.probe.figures import figures
+from gvmrl.probe.figures import figures, of_two
 from gvmrl.probe.gradients import Scores
 from gvmrl.probe.half import stats_of
 from gvmrl.probe.pool import Show, measure
@@ -190,13 +190,16 @@ def check(probe: Probe, halves: Halves, show: Show) -> list[CheckRow]:
     rows: list[CheckRow] = []
     for number, (rule, plan) in enumerate(plans.items()):
         drawn[rule] = add_up(updates(plan, number * config.check_draws))
-        predicted = figures(
-            judged(halves, arm, config.rollouts, lambda _, plan=plan: [plan]), config.rollouts
+        target = [target_update(half, arm, config.rollouts) for half in halves]
+        one, two = (
+            terms(half, arm, [plan], target_S)
+            for half, target_S in zip(halves, target, strict=True)
         )
+        predicted = figures(one.mean_with(two), config.rollouts)
         rows.append(
             CheckRow(
                 rule=rule,
-                predicted_variance=float(predicted.variance_J[0]),
+                predicted_variance=of_two(one.variance_P, two.variance_P),
                 variance=drawn[rule].variance,
                 predicted_snr=float(predicted.snr_J[0]),
                 snr=drawn[rule].snr(drawn["uniform"]),

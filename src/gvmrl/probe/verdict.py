@@ -29,7 +29,7 @@ def verdict(rows: Sequence[Row], stages: Sequence[StageRow], pilots: int) -> str
         pilots: Pilot rollouts of a prompt.
     """
     known = [row for row in rows if row.statistics == "known" and row.rule != "uniform"]
-    found = [("the least variance", stage.saved) for stage in stages]
+    found = [("the counts of least variance", stage.saved) for stage in stages]
     found += [(f"the rule {row.rule}", row.saved_equal_cost) for row in known]
     name, saved = max(found, key=lambda each: each[1].low)
     paid = max(
@@ -42,8 +42,8 @@ def verdict(rows: Sequence[Row], stages: Sequence[StageRow], pilots: int) -> str
     )
     if not saved.low > 0 or saved.high < LEAST:
         return (
-            f"Nothing to win here for {paid.arm}: with known statistics the best counts, those of "
-            f"{name.removeprefix('the ')}, {_saves(saved)}; {after}."
+            f"Nothing to win here for {paid.arm}: the best that known statistics give, {name}, "
+            f"{_saves(saved)}; {after}."
         )
     return (
         f"Allocation can save about {saved.value:.0%} of the rollouts here for {paid.arm} "
