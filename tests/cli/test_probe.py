@@ -11,7 +11,7 @@ import pytest
 
 SMALL = (
     *("--prompts", "6", "--pool", "16", "--rollouts", "4", "--pilots", "4", "--pilot-draws", "2"),
-    *("--check-draws", "4", "--rules", "gvm", "cures", "--data.train-limit", "6"),
+    *("--check-draws", "10", "--rules", "gvm", "cures", "--data.train-limit", "6"),
 )
 
 

@@ -15,7 +15,7 @@ from gvmrl.probe.config import ProbeConfig
         ({"rollouts": 1}, "rollouts must be >= 2, got 1: a group of one has no baseline"),
         ({"pilots": 0}, "pilots must be >= 1, got 0"),
         ({"pilot_draws": 0}, "pilot_draws must be >= 1, got 0"),
-        ({"check_draws": 3}, "check_draws must be 0, or even and >= 4, got 3"),
+        ({"check_draws": 3}, "check_draws must be 0, or even and >= 10, got 3"),
         ({"check_draws": -2}, "check_draws must be >= 0, got -2"),
         ({"sketch": -1}, "sketch must be >= 0, got -1"),
         ({"tokens_per_microbatch": 0}, "tokens_per_microbatch must be >= 1, got 0"),

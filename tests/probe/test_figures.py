@@ -2,11 +2,21 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from gvmrl.data import FloatArray
 from gvmrl.probe.arms import Arm, Terms, Weighted, rule_plan
 from gvmrl.probe.compare import judged
-from gvmrl.probe.figures import Estimate, Figures, estimate, figures, of_two, one_left_out, ratio
+from gvmrl.probe.figures import (
+    Estimate,
+    Figures,
+    estimate,
+    figures,
+    of_two,
+    one_left_out,
+    ratio,
+    student,
+)
 from gvmrl.probe.half import Half, Sums
 
 RLOO = Arm("rloo", "prompt_mean")
@@ -74,6 +84,11 @@ def test_two_measurements_of_a_sum_tell_how_far_their_mean_is_off() -> None:
     ]
     held = np.mean([each.low <= truth <= each.high for each in found])
     assert held == pytest.approx(0.95, abs=0.03)
+
+
+@pytest.mark.parametrize("freedom", [4, 7, 15, 1000])
+def test_students_quantile_is_near_scipys(freedom: int) -> None:
+    assert student(freedom) == pytest.approx(float(stats.t.ppf(0.975, freedom)), rel=0.01)
 
 
 def sampled(rng: np.random.Generator, rate_P: FloatArray, mean_SD: FloatArray, num: int) -> Half:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gvmrl.config import LossConfig
 from gvmrl.data import FloatArray, Rollouts
-from gvmrl.probe.figures import QUANTILE, Estimate
+from gvmrl.probe.figures import Estimate, student
 from gvmrl.probe.gradients import Scores
 from gvmrl.probe.pool import check_rewards, score_scale
 from gvmrl.train.weigh import weigh
@@ -32,8 +32,8 @@ class Draws:
     @property
     def variance(self) -> Estimate:
         """The trace of the covariance of an update, without bias."""
-        middle = float(self.gap_J.mean())
-        half = QUANTILE * float(self.gap_J.std(ddof=1)) / self.gap_J.size**0.5
+        middle, num = float(self.gap_J.mean()), self.gap_J.size
+        half = student(num - 1) * float(self.gap_J.std(ddof=1)) / num**0.5
         return Estimate(middle, middle - half, middle + half)
 
     @property

@@ -81,9 +81,9 @@ class ProbeConfig:
         require_at_least(1, pilot_draws=self.pilot_draws)
         require_at_least(1, tokens_per_microbatch=self.tokens_per_microbatch)
         require(
-            self.check_draws == 0 or (self.check_draws >= 4 and self.check_draws % 2 == 0),
-            f"check_draws must be 0, or even and >= 4, got {self.check_draws}: the spread is that "
-            "of pairs",
+            self.check_draws == 0 or (self.check_draws >= 10 and self.check_draws % 2 == 0),
+            f"check_draws must be 0, or even and >= 10, got {self.check_draws}: the spread is "
+            "that of pairs",
         )
         require(bool(self.rules), f"rules is empty; name one or more of {', '.join(RULES)}")
         for rule in self.rules:
