@@ -124,7 +124,7 @@ def of_two(one_P: FloatArray, two_P: FloatArray) -> Estimate:
 
 
 def student(freedom: int) -> float:
-    """Return the 97.5% quantile of Student's t, to 1% from 4 degrees of freedom on.
+    """Return the 97.5% quantile of Student's t, to 2% from 4 degrees of freedom on.
 
     Two terms of Fisher and Cornish's expansion about the normal quantile.
     """
