@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": "Judge a model on benchmarks: avg@k, pass@k, majority@k with intervals.",
     "plan": "Hand out rollouts from a file of statistics; loads no model.",
     "bench": "Compare arms over sets, losses and seeds at equal settings; resumes by itself.",
+    "probe": "Say whether allocation would help on your model and prompts, before you train.",
     "demo": "Train the built-in model four ways at equal cost and write a page of curves.",
     "report": "Write one self-contained page with the curves of finished or running runs.",
     "warmstart": "Make the built-in model again from scratch.",

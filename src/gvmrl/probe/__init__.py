@@ -1,0 +1,1 @@
+"""Would allocation help here? Gradient variance and signal-to-noise at fixed parameters."""
