@@ -158,7 +158,7 @@ def test_completions_end_with_the_stop_token_or_are_truncated(
 
 def test_the_text_holds_no_special_token(draw: Draw, tiny: Policy, prompts: Prompts) -> None:
     for completion in draw(prompts, [4] * 8):
-        wanted = tiny.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
+        wanted = tiny.tokenizer.decode(list(completion.token_ids), skip_special_tokens=True)
         assert completion.text == wanted
         assert set(completion.text) <= set("0123456789+-=,.")
 
