@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -21,6 +21,7 @@ from gvmrl.model import Policy
 from gvmrl.sample import Address
 
 if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
     from vllm import LLM
 
 SEED_BYTES = 7
@@ -105,7 +106,8 @@ def merged_weights(policy: Policy) -> Iterator[tuple[str, torch.Tensor]]:
             continue
         layer, base, suffix = name.rpartition(".base_layer.")
         if base and suffix == "weight":
-            yield f"{layer}.weight", weight + layers[layer].get_delta_weight("default")
+            adapted = cast("LoraLayer", layers[layer])
+            yield f"{layer}.weight", weight + adapted.get_delta_weight("default")
         else:
             yield name.replace(".base_layer.", "."), weight
 
