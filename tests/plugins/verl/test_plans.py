@@ -8,7 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gvmrl.errors import InputError
-from gvmrl.plugins.verl.data import COUNT_COLUMN, WEIGHT_COLUMN, read_data, read_planned, write_planned
+from gvmrl.plugins.verl.data import (
+    COUNT_COLUMN,
+    WEIGHT_COLUMN,
+    read_data,
+    read_planned,
+    write_planned,
+)
 from gvmrl.plugins.verl.plans import BatchShape, Layout, PlanRows, lay_out, read_plan
 
 SHAPE = BatchShape(train_batch_size=4, rollout_n=4)
