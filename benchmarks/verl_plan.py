@@ -44,9 +44,8 @@ def main() -> None:
     generator = np.random.default_rng(0)
     rate_P = generator.beta(0.5, 0.5, num_prompts)
     success_P = generator.binomial(ROLLOUT_N, rate_P)
-    print(
-        f"{num_prompts} prompts, {num_batches} batches\n\n| step | time | peak memory |\n|---|---|---|"
-    )
+    print(f"{num_prompts} prompts, {num_batches} batches\n")
+    print("| step | time | peak memory |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder / "train.parquet", num_prompts)

@@ -16,14 +16,15 @@ LOSSES: list[Loss] = ["raft", "raft++", "grpo", "dr_grpo", "rloo"]
 
 def rollouts_of(reward_R: FloatArray, prompt_R: IntArray) -> Rollouts:
     completion = Completion(text="", token_ids=(1,), logprobs=(0.0,), truncated=False)
+    names = map(str, range(int(prompt_R.max()) + 1))
     return Rollouts(
-        prompts=tuple(Prompt(id=str(row), token_ids=(1,), answer="") for row in range(max(prompt_R) + 1)),
+        prompts=tuple(Prompt(id=name, token_ids=(1,), answer="") for name in names),
         prompt_R=prompt_R,
         completions=(completion,) * reward_R.size,
         reward_R=reward_R,
         statuses=("",) * reward_R.size,
         policy_step=0,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -2,7 +2,9 @@
 """What the plug-in takes for granted of verl, tried on the installed one. No Ray, no GPU."""
 
 import asyncio
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 pytest.importorskip("verl", reason="verl has an environment of its own: make .venv-verl/ready")
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from verl import DataProto
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 from verl.utils import tensordict_utils
@@ -22,7 +24,7 @@ from gvmrl.plugins.verl.checks import check_registration, check_run, compose
 from gvmrl.plugins.verl.data import COUNT_COLUMN, WEIGHT_COLUMN, read_data, write_planned
 from gvmrl.plugins.verl.dumps import problems_of
 from gvmrl.plugins.verl.installed import verl_folder
-from gvmrl.plugins.verl.loop import load_tokenizer
+from gvmrl.plugins.verl.loop import VerlRunConfig, load_tokenizer, run_iterations
 from gvmrl.plugins.verl.names import ESTIMATORS, TRAINER_MODULE
 from gvmrl.plugins.verl.plans import BatchShape, PlanRows, lay_out
 
@@ -61,7 +63,7 @@ def flags(settings: dict[str, object]) -> list[str]:
     return [f"{name}={value}" for name, value in settings.items()]
 
 
-def config_of(tiny: Path, planned: Path):
+def config_of(tiny: Path, planned: Path) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -88,7 +90,7 @@ def test_counts_survive_from_the_file_to_the_batch_and_a_resume(tiny: Path, plan
     data = config_of(tiny, planned).data
     rows = create_rl_dataset(data.train_files, data, load_tokenizer(str(tiny / "model")), None)
 
-    def loader():
+    def loader() -> StatefulDataLoader:
         sampler = create_rl_sampler(data, rows)
         return StatefulDataLoader(
             rows, batch_size=4, collate_fn=collate_fn, drop_last=True, sampler=sampler
@@ -181,11 +183,12 @@ def test_verl_computes_our_advantages_on_ragged_groups(
 
 
 def test_both_trainer_modes_register() -> None:
-    import gvmrl.plugins.verl.trainer
     from verl.trainer.ppo.v1 import get_trainer_cls
 
-    assert get_trainer_cls("gvmrl_planned") is gvmrl.plugins.verl.trainer.PlannedTrainer
-    assert get_trainer_cls("gvmrl_online") is gvmrl.plugins.verl.trainer.OnlineTrainer
+    from gvmrl.plugins.verl.trainer import OnlineTrainer, PlannedTrainer
+
+    assert get_trainer_cls("gvmrl_planned") is PlannedTrainer
+    assert get_trainer_cls("gvmrl_online") is OnlineTrainer
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -287,3 +290,44 @@ def test_settings_are_composed_as_verl_does(tiny: Path, planned: Path) -> None:
     setting = compose(verl_folder(), flags(overrides(tiny, planned)), "ppo_trainer")
     assert setting("data.train_batch_size") == 4
     assert setting("no.such.setting") is None
+
+
+def test_every_setting_of_the_page_is_one_of_verl() -> None:
+    page = Path(__file__).parents[3] / "docs" / "verl.md"
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:4] == "    "]
+    words = [
+        word for line in lines for word in line.split() if re.match(r"\+?[a-z_]+\.[\w.]+=", word)
+    ]
+    assert len(words) > 8
+    compose(verl_folder(), words, "ppo_trainer")
+
+
+def loop_config(tiny: Path, out: Path, **changed: object) -> VerlRunConfig:
+    base = VerlRunConfig(
+        data=tiny / "train.parquet",
+        model=str(tiny / "model"),
+        out=out,
+        train_batch_size=4,
+        rollout_n=4,
+        verl=("data.shuffle=True",),
+    )
+    return replace(base, **changed)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_loop_refuses_what_cannot_work_before_it_starts_verl(
+    tiny: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="an iteration takes 3 x 4 prompts, and the data have 8"):
+        run_iterations(loop_config(tiny, tmp_path / "a", steps=3))
+    with pytest.raises(InputError, match="verl refuses the settings"):
+        run_iterations(loop_config(tiny, tmp_path / "b", verl=("data.shufle=True",)))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text('{"steps": 7}')
+    with pytest.raises(InputError, match=r"is a run with other settings: .*steps was 7, is 1"):
+        run_iterations(loop_config(tiny, tmp_path / "c"))
+    # the loop's own settings win over the user's; this one verl is asked for, and refused
+    mode = ("trainer.v1.trainer_mode=colocate_async",)
+    with pytest.raises(InputError, match="must be one of sync"):
+        run_iterations(loop_config(tiny, tmp_path / "d", verl=mode))
+    assert (tmp_path / "d" / "iteration-1" / "planned.parquet").exists()
+    assert not (tmp_path / "d" / "iteration-1" / "verl.log").exists()

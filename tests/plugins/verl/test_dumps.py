@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gvmrl.allocate import allocate
@@ -17,10 +18,9 @@ from gvmrl.plugins.verl.online import decide, online_config
 def dump(folder: Path, step: int, rows: list[tuple[str, str, float]], uid: str = "u") -> None:
     """Write a step's rollouts as verl does."""
     folder.mkdir(exist_ok=True)
-    lines = [
-        {"input": text, "output": "", "gts": truth, "score": score, "step": step, "uid": f"{uid}_0_0"}
-        for text, truth, score in rows
-    ]  # fmt: skip
+    names = ("input", "gts", "score")
+    rest = {"output": "", "step": step, "uid": f"{uid}_0_0"}
+    lines = [dict(zip(names, row, strict=True)) | rest for row in rows]
     (folder / f"{step}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -90,8 +90,6 @@ def test_prompts_are_rendered_and_joined_by_what_verl_saw(tiny: Path, tmp_path: 
 
 
 def test_a_history_ages_grows_and_comes_back_from_its_file(tmp_path: Path) -> None:
-    import numpy as np
-
     history = History(decay=0.5)
     history.add(["a", "a", "b"], np.array([1.0, 0.0, 1.0]), np.array([2.0, 9.0, 4.0]))
     history.add(["a"], np.array([1.0]), np.array([5.0]))
@@ -105,13 +103,11 @@ def test_a_history_ages_grows_and_comes_back_from_its_file(tmp_path: Path) -> No
     again = History(decay=0.5)
     again.load(tmp_path / "history.jsonl")
     assert again == history
-    assert list(stats_rows(stats))[0]["grad_norm"] == 4
+    assert next(stats_rows(stats))["grad_norm"] == 4
 
 
 def test_the_online_decision_spends_the_batch_and_heeds_the_settings() -> None:
     history = History()
-    import numpy as np
-
     history.add(["easy"] * 8 + ["hard"] * 8, np.array([1.0] * 8 + [1.0] + [0.0] * 7))
     config = online_config({"rule": "gvm", "group_min": 2, "hi": 12, "estimator": "raft"})
     stats = history.stats(["easy", "hard", "new"])

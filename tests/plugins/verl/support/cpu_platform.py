@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed
+import torch.distributed.fsdp
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
 
@@ -130,4 +131,12 @@ def once(init_process_group):
     return wrapped
 
 
+class UnpinnedOffload(torch.distributed.fsdp.CPUOffloadPolicy):
+    """What verl asks for where a reference policy rests on the CPU: pinning wants a GPU."""
+
+    def __init__(self, pin_memory=True):
+        super().__init__(pin_memory=False)
+
+
 torch.distributed.init_process_group = once(torch.distributed.init_process_group)
+torch.distributed.fsdp.CPUOffloadPolicy = UnpinnedOffload
