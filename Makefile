@@ -12,9 +12,9 @@ test: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 	$(MAKE) test-verl
 
-# What needs verl, on the real one: contracts, and one training run without a GPU.
+# What needs verl, on the real one: contracts, and one training run without a GPU. Its imports warn.
 test-verl: .venv-verl/ready
-	$(VERL)/python -m pytest -W default -p no:warnings tests/plugins/verl
+	$(VERL)/python -m pytest -p no:warnings tests/plugins/verl
 
 check: test
 

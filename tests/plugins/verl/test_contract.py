@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("verl", reason="verl has an environment of its own: make .venv-verl/ready")
 
 from omegaconf import DictConfig, OmegaConf
-from verl import DataProto
+from verl.protocol import DataProto
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 from verl.utils import tensordict_utils
 
@@ -272,6 +272,15 @@ def test_each_mistake_is_an_error_before_ray(
         (
             ["+gvmrl.norm=output_head", "actor_rollout_ref.actor.ulysses_sequence_parallel_size=2"],
             "needs whole sequences",
+        ),
+        (
+            ["+gvmrl.norm=logits", "algorithm.rollout_correction.bypass_mode=True"],
+            "which bypass_mode leaves out",
+        ),
+        (["+gvmrl.norm=output_head", "actor_rollout_ref.actor.strategy=veomni"], "fsdp or fsdp2"),
+        (
+            ["+gvmrl.pilots=2", "reward.reward_model.enable=True"],
+            "set reward.reward_model.enable_resource_pool=True",
         ),
     ],
 )

@@ -158,12 +158,14 @@ def test_the_online_mode_plans_from_pilots_and_resumes_with_its_history(
 
 
 @pytest.mark.verl_slow
+@pytest.mark.parametrize(("reset", "updates"), [("False", 4), ("True", 2)])
 def test_the_loop_plans_again_from_dumps_and_carries_the_optimizer_over(
-    tiny: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path, reset: str, updates: int
 ) -> None:
     command = [sys.executable, "-m", "gvmrl", "verl", "run", "--out", "run"]
     command += ["--data", str(tiny / "train.parquet"), "--model", str(tiny / "model")]
     command += ["--iterations", "2", "--steps", "2", "--train-batch-size", "4", "--rollout-n", "4"]
+    command += ["--reset-optimizer", reset]
     extra = {
         "data.val_files": tiny / "train.parquet",
         "algorithm.adv_estimator": "gvmrl_raft",
@@ -190,8 +192,9 @@ def test_the_loop_plans_again_from_dumps_and_carries_the_optimizer_over(
     drawn = stats_of_tally(tally_dumps(run / "dumps"), ids, problems).trials_P
     before = stats_of_tally(tally_dumps(run / "dumps", last_step=2), ids, problems).trials_P
     assert dict(zip(ids, (drawn - before).tolist(), strict=True)) == plan
-    # four updates since the start, not two since the second iteration began
-    assert updates_taken(run, 4) == {4}
+    # four updates since the start; with a reset, two since the second iteration began
+    assert updates_taken(run, 4) == {updates}
+    assert ("moments are reset, as asked" in done.stderr) == (updates == 2)
     # the reference is the model of the start: it has left the policy, or the loss would be 0
     assert metrics(tmp_path)[3]["actor/kl_loss"] > 0
     assert (run / "checkpoints/global_step_4/actor/huggingface/model.safetensors").exists()

@@ -40,7 +40,7 @@ def test_the_papers_runs_are_right_and_say_how_many_updates_they_take(
         assert check_run(overrides) is None
     setting = compose(verl_folder(), overrides, "ppo_trainer")
     mini_batch = setting("actor_rollout_ref.actor.ppo_mini_batch_size")
-    assert setting("data.train_batch_size") == updates * mini_batch
+    assert setting("data.train_batch_size") == updates * int(str(mini_batch))
     assert setting("actor_rollout_ref.actor.policy_loss.loss_mode") == "vanilla"
 
 

@@ -5,9 +5,9 @@ Axes: R rows of a planned file.
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from gvmrl.errors import InputError
 from gvmrl.plugins.verl.data import PlannedFile, read_planned
@@ -22,12 +22,8 @@ from gvmrl.plugins.verl.names import (
 from gvmrl.plugins.verl.online import online_config
 
 
-class Settings(Protocol):
-    """verl's resolved settings."""
-
-    def __call__(self, name: str) -> object:
-        """Return a setting by its dotted name; None where there is none."""
-        ...
+Settings = Callable[[str], object]
+"""verl's resolved settings: from a dotted name to the value; None where there is none."""
 
 
 def check_run(overrides: Sequence[str], config_name: str = "ppo_trainer") -> PlannedFile | None:
@@ -192,12 +188,32 @@ def _check_online(setting: Settings) -> None:
     estimator = setting("algorithm.adv_estimator")
     if online.group_min < 2 and estimator in NEEDS_COMPANY:
         raise InputError(f"{estimator} needs groups of two or more; set +gvmrl.group_min=2")
-    if online.norm != "none" and setting("actor_rollout_ref.model.use_fused_kernels"):
+    _check_norm(setting, online.norm)
+    model = "reward.reward_model"
+    own_pool = setting(f"{model}.enable_resource_pool")
+    if online.pilots and setting(f"{model}.enable") and not own_pool:
         raise InputError(
-            f"gvmrl.norm={online.norm} reads the logits, which fused kernels never form; set "
+            f"pilots must be scored as they are drawn; set {model}.enable_resource_pool=True"
+        )
+
+
+def _check_norm(setting: Settings, norm: str) -> None:
+    """Check that verl computes what a gradient norm is made of.
+
+    Raises:
+        InputError: Naming the setting.
+    """
+    if norm != "none" and setting("actor_rollout_ref.model.use_fused_kernels"):
+        raise InputError(
+            f"gvmrl.norm={norm} reads the logits, which fused kernels never form; set "
             "actor_rollout_ref.model.use_fused_kernels=False or +gvmrl.norm=none"
         )
-    if online.norm == "output_head":
+    if norm == "logits" and setting("algorithm.rollout_correction.bypass_mode"):
+        raise InputError(
+            "gvmrl.norm=logits comes from the log-prob pass, which bypass_mode leaves out; set "
+            "algorithm.rollout_correction.bypass_mode=False or +gvmrl.norm=output_head"
+        )
+    if norm == "output_head":
         names = [
             "actor_rollout_ref.actor.ulysses_sequence_parallel_size",
             "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size",
