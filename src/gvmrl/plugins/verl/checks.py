@@ -21,7 +21,6 @@ from gvmrl.plugins.verl.names import (
 )
 from gvmrl.plugins.verl.online import online_config
 
-
 Settings = Callable[[str], object]
 """verl's resolved settings: from a dotted name to the value; None where there is none."""
 
