@@ -32,7 +32,7 @@ def rollouts_of(reward_R: FloatArray, prompt_R: IntArray) -> Rollouts:
 def test_they_are_those_of_the_trainer(loss: Loss, groups: list[list[float]]) -> None:
     reward_R = np.concatenate(groups)
     prompt_R = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    weights = weigh(rollouts_of(reward_R, prompt_R), LossConfig(name=loss), None)
+    weights = weigh(rollouts_of(reward_R, prompt_R), LossConfig(name=loss), accept_rate_P=None)
     # the trainer divides by the prompts that have a weight, verl by all rollouts: R / P times
     expected_R = weights.advantage_R * weights.weight_R * reward_R.size / len(groups)
     assert np.allclose(even_advantages(loss, reward_R, prompt_R), expected_R)
@@ -49,7 +49,7 @@ def test_raft_by_hand() -> None:
 def test_uniform_counts_leave_the_estimators_own_advantages(loss: Loss) -> None:
     reward_R = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])
     prompt_R = np.array([0, 1, 0, 1, 0, 1])
-    own = weigh(rollouts_of(np.sort(reward_R), np.sort(prompt_R)), LossConfig(name=loss), None)
+    own = weigh(rollouts_of(np.sort(reward_R), np.sort(prompt_R)), LossConfig(name=loss), accept_rate_P=None)
     even_R = even_advantages(loss, reward_R, prompt_R)
     if loss not in POSITIVE_ONLY:
         assert np.ptp(np.abs(own.weight_R)) == 0
