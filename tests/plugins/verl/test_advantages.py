@@ -49,7 +49,9 @@ def test_raft_by_hand() -> None:
 def test_uniform_counts_leave_the_estimators_own_advantages(loss: Loss) -> None:
     reward_R = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])
     prompt_R = np.array([0, 1, 0, 1, 0, 1])
-    own = weigh(rollouts_of(np.sort(reward_R), np.sort(prompt_R)), LossConfig(name=loss), accept_rate_P=None)
+    own = weigh(
+        rollouts_of(np.sort(reward_R), np.sort(prompt_R)), LossConfig(name=loss), accept_rate_P=None
+    )
     even_R = even_advantages(loss, reward_R, prompt_R)
     if loss not in POSITIVE_ONLY:
         assert np.ptp(np.abs(own.weight_R)) == 0
