@@ -1,14 +1,20 @@
 # `make demo` and `make test` set up everything they need in .venv; a second run reuses it.
 PYTHON ?= python3
 BIN := .venv/bin
+VERL := .venv-verl/bin
 
-.PHONY: demo test check bench speed clean
+.PHONY: demo test test-verl check bench speed clean
 
 demo: .venv/ready
 	$(BIN)/gvmrl demo --out runs/demo
 
 test: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
+	$(MAKE) test-verl
+
+# What needs verl, on the real one: contracts, and one training run without a GPU. Its imports warn.
+test-verl: .venv-verl/ready
+	$(VERL)/python -m pytest -p no:warnings tests/plugins/verl
 
 check: test
 
@@ -28,5 +34,14 @@ speed: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# verl wants another transformers than the rest, so it has an environment of its own. The extra
+# verl would bring a torch with CUDA; hypothesis and pytest are for the tests.
+.venv-verl/ready: pyproject.toml constraints-verl.txt
+	$(PYTHON) -m venv --clear .venv-verl
+	$(VERL)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VERL)/pip install --quiet --disable-pip-version-check -c constraints-verl.txt \
+		-e '.[verl]' hypothesis pytest pytest-timeout
+	touch $@
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-verl runs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gvmrl.config import POSITIVE_ONLY, Loss, LossConfig
-from gvmrl.data import FloatArray, Rollouts, segment_sum
+from gvmrl.data import FloatArray, IntArray, Rollouts, segment_sum
 from gvmrl.estimate.history import Belief
 
 STD_EPSILON = 1e-6
@@ -53,7 +53,7 @@ def weigh(
     """
     num_prompts = len(rollouts.prompts)
     row_R, count_P = rollouts.prompt_R, rollouts.count_P
-    advantage_R = ADVANTAGES[config.name](rollouts)
+    advantage_R = ADVANTAGES[config.name](rollouts.reward_R, row_R, count_P)
     if belief is not None:
         advantage_R = _over_belief(rollouts, belief, standardised=config.name == "grpo")
     used_R = rollouts.accepted_R if config.name in POSITIVE_ONLY else np.ones(row_R.size, bool)
@@ -80,30 +80,33 @@ def weigh(
     )
 
 
-def _one(rollouts: Rollouts) -> FloatArray:
+Advantages = Callable[[FloatArray, IntArray, IntArray], FloatArray]
+"""From [R] rewards, [R] rows of their prompts and [P] counts to [R] advantages."""
+
+
+def _one(reward_R: FloatArray, _row_R: IntArray, _count_P: IntArray) -> FloatArray:
     """RAFT: every accepted rollout counts alike; rejected ones get weight 0 elsewhere."""
-    return np.ones(rollouts.reward_R.size)
+    return np.ones(reward_R.size)
 
 
-def _centred(rollouts: Rollouts) -> FloatArray:
+def _centred(reward_R: FloatArray, row_R: IntArray, count_P: IntArray) -> FloatArray:
     """Dr.GRPO: reward minus the group's mean."""
-    total_P = segment_sum(rollouts.reward_R, rollouts.prompt_R, len(rollouts.prompts))
-    mean_P = total_P / np.maximum(rollouts.count_P, 1)
-    return rollouts.reward_R - mean_P[rollouts.prompt_R]
+    mean_P = segment_sum(reward_R, row_R, count_P.size) / np.maximum(count_P, 1)
+    return reward_R - mean_P[row_R]
 
 
-def _leave_one_out(rollouts: Rollouts) -> FloatArray:
+def _leave_one_out(reward_R: FloatArray, row_R: IntArray, count_P: IntArray) -> FloatArray:
     """RLOO: reward minus the mean of the group's others; 0 in a group of one."""
-    count_R = rollouts.count_P[rollouts.prompt_R]
-    return _centred(rollouts) * count_R / np.maximum(count_R - 1, 1)
+    count_R = count_P[row_R]
+    return _centred(reward_R, row_R, count_P) * count_R / np.maximum(count_R - 1, 1)
 
 
-def _standardised(rollouts: Rollouts) -> FloatArray:
+def _standardised(reward_R: FloatArray, row_R: IntArray, count_P: IntArray) -> FloatArray:
     """GRPO: centred reward over the group's standard deviation (n - 1); 0 in a group of one."""
-    centred_R = _centred(rollouts)
-    squares_P = segment_sum(centred_R**2, rollouts.prompt_R, len(rollouts.prompts))
-    std_P = np.sqrt(squares_P / np.maximum(rollouts.count_P - 1, 1))
-    return centred_R / (std_P + STD_EPSILON)[rollouts.prompt_R]
+    centred_R = _centred(reward_R, row_R, count_P)
+    squares_P = segment_sum(centred_R**2, row_R, count_P.size)
+    std_P = np.sqrt(squares_P / np.maximum(count_P - 1, 1))
+    return centred_R / (std_P + STD_EPSILON)[row_R]
 
 
 def _over_belief(rollouts: Rollouts, belief: Belief, *, standardised: bool) -> FloatArray:
@@ -123,7 +126,7 @@ def _over_belief(rollouts: Rollouts, belief: Belief, *, standardised: bool) -> F
     return centred_R / np.sqrt(expected_R * (1 - expected_R)) if standardised else centred_R
 
 
-ADVANTAGES: dict[Loss, Callable[[Rollouts], FloatArray]] = {
+ADVANTAGES: dict[Loss, Advantages] = {
     "raft": _one,
     "raft++": _one,
     "grpo": _standardised,

@@ -1,0 +1,1 @@
+"""Adapters to other engines; each loads its engine where it is used and not before."""
