@@ -11,7 +11,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from gvmrl import model
 from gvmrl.config import ModelConfig
-from gvmrl.data import TokenSequence
+from gvmrl.data import Prompt, TokenSequence
 from gvmrl.errors import InputError
 from gvmrl.model import Policy, entropy_and_signal, load_policy, microbatches, pad_right
 
@@ -208,3 +208,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, policy: Policy)
     policy.save(tmp_path)
     with pytest.raises(InputError, match=r"holds weights that are not finite; .* diverged"):
         load_policy(ModelConfig(path=str(tmp_path)))
+
+
+def test_prompt_states_are_the_last_hidden_states_whatever_is_batched_with_them(
+    policy: Policy, prompts: tuple[Prompt, ...]
+) -> None:
+    state_PD = policy.prompt_states(prompts, tokens_per_batch=30)
+    for prompt, state_D in zip(prompts, state_PD, strict=True):
+        with torch.no_grad():
+            alone = policy.module.base_model(torch.tensor([prompt.token_ids])).last_hidden_state
+        assert state_D == pytest.approx(alone[0, -1].numpy(), abs=1e-5)

@@ -32,9 +32,13 @@ def parse_flags(
     config = (tyro.conf.FlagConversionOff,)
     try:
         with contextlib.redirect_stderr(box):
-            if default is None:
-                return tyro.cli(target, prog=name, args=args, config=config)
-            return tyro.cli(target, prog=name, args=args, config=config, default=default)
+            return tyro.cli(
+                target,
+                prog=name,
+                args=args,
+                config=config,
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
     except ValueError as error:  # settings that do not fit together
         raise InputError(str(error)) from error
     except SystemExit as stop:

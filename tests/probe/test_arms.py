@@ -114,7 +114,7 @@ def group_update(arm: Arm, policy: Policy, outcomes: list[int]) -> FloatArray:
         policy_step=0,
     )
     config = LossConfig(name=arm.loss, weighting=arm.weighting)
-    weights = weigh(rollouts, config, np.array([policy.accept_rate]))
+    weights = weigh(rollouts, config, accept_rate_P=np.array([policy.accept_rate]))
     return (weights.weight_R * weights.advantage_R) @ policy.score_KD[outcomes]
 
 

@@ -125,9 +125,11 @@ def compared(rng: np.random.Generator, num_prompts: int, num: int) -> tuple[Figu
     def by_rule(half: Half) -> list[Weighted]:
         return [rule_plan(half.stats("all_parameters"), RLOO, "vip", 8, 0)]
 
+    def evenly(_: Half) -> list[Weighted]:
+        return [even]
+
     found = [
-        figures(judged((halves[0], halves[1]), RLOO, 8, plans), 8)
-        for plans in (by_rule, lambda _: [even])
+        figures(judged((halves[0], halves[1]), RLOO, 8, plans), 8) for plans in (by_rule, evenly)
     ]
     return found[0], found[1]
 

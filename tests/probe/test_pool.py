@@ -10,8 +10,7 @@ from torch import Tensor
 from gvmrl.config import Loss, LossConfig, OptimConfig, SamplerConfig, Weighting
 from gvmrl.data import FloatArray, Prompt, Rollouts, TokenSequence
 from gvmrl.errors import InputError
-from gvmrl.gradnorm import free_signal
-from gvmrl.model import Policy
+from gvmrl.model import Policy, entropy_and_signal
 from gvmrl.probe.check import add_up, update_of
 from gvmrl.probe.gradients import Scores, sketch
 from gvmrl.probe.half import Half
@@ -72,8 +71,12 @@ def whole(scores: Scores, rollouts: Rollouts) -> list[Half]:
     return halves_of(scores, rollouts, SCORED)
 
 
+def nothing(*_: object) -> None:
+    """Show no progress."""
+
+
 def halves_of(scores: Scores, rollouts: Rollouts, loss: LossConfig, size: int = 0) -> list[Half]:
-    found = measure(scores, rollouts, loss, size=size, seed=3, show=lambda *_: None)
+    found = measure(scores, rollouts, loss, size=size, seed=3, show=nothing)
     assert found.num_parameters == 150_848
     assert found.num_different == len(set(rollouts.sequences))
     return list(found.halves)
@@ -101,7 +104,8 @@ def test_a_half_is_what_plain_autograd_says(
             for other, rest in enumerate(sides):
                 if row != other and len(side) and len(rest):
                     product = side.mean(axis=0) @ rest.mean(axis=0)
-                    scale = np.linalg.norm(side.mean(axis=0)) * np.linalg.norm(rest.mean(axis=0))
+                    norms = [np.linalg.norm(one.mean(axis=0)) for one in (side, rest)]
+                    scale = float(np.prod(norms))
                     assert half.gram_SS[row, other] == pytest.approx(product, abs=1e-4 * scale)
 
 
@@ -110,7 +114,7 @@ def test_the_free_norm_is_the_sum_of_the_free_signal(scores: Scores, rollouts: R
     with torch.no_grad():
         logit_TV = scores.policy.module(input_ids=torch.tensor([prompt + completion])).logits[0]
     logprob_TV = (logit_TV[len(prompt) - 1 : -1] / 0.8).log_softmax(-1)
-    signal = float(free_signal(logprob_TV, torch.tensor(completion)).sum())
+    signal = float(entropy_and_signal(logprob_TV, torch.tensor(completion))[1].sum())
     found_R = scores.free_norms(rollouts.sequences)
     assert found_R[0] == pytest.approx(signal**0.5, rel=1e-4)
 
@@ -196,7 +200,7 @@ def test_a_fresh_update_is_the_trainers_own_up_to_its_divisor(
     scores = Scores(policy=policy, temperature=1.0, tokens_per_microbatch=400)
     rate_P = np.full(4, 0.5)
     found_D = update_of(scores, rollouts, loss, rate_P)
-    weights = weigh(rollouts, loss, rate_P)
+    weights = weigh(rollouts, loss, accept_rate_P=rate_P)
     learner.update(rollouts, weights, np.arange(len(rollouts.completions)), 0)
     divisor = len(rollouts.completions) if weighting == "flat" else len(rollouts.prompts)
     factor = weights.share_R.sum() * SamplerConfig().max_new_tokens / divisor

@@ -79,7 +79,7 @@ def every_gradient(
             statuses=("scored",) * row_R.size,
             policy_step=0,
         )
-        weight_R = weigh(rollouts, config, policy.rate_P).weight_R
+        weight_R = weigh(rollouts, config, accept_rate_P=policy.rate_P).weight_R
         probability = float(policy.probability_PK[row_R, column_R].prod())
         yield probability, weight_R @ policy.score_PKD[row_R, column_R]
 

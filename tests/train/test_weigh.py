@@ -1,6 +1,7 @@
 """Advantages and weights, against values worked out by hand and against expectations."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from gvmrl.config import Loss, LossConfig, Weighting
 from gvmrl.data import Completion, FloatArray, Prompt, Rollouts
+from gvmrl.estimate.history import Belief
 from gvmrl.train.weigh import weigh
 
 
@@ -119,3 +121,47 @@ def test_only_inverse_probability_keeps_the_expected_update_free_of_the_counts(
     assert (uniform_P == pytest.approx(uneven_P, abs=1e-12)) is unbiased
     if unbiased:
         assert uniform_P == pytest.approx([1, 1], abs=1e-12)
+
+
+def over_belief(
+    group: Sequence[float], alpha: float, beta: float, name: Loss = "rloo"
+) -> FloatArray:
+    belief = Belief(alpha_P=np.array([alpha]), beta_P=np.array([beta]))
+    return weigh(scored([group]), LossConfig(name=name), belief=belief).advantage_R
+
+
+def test_the_history_baseline_is_what_belief_and_the_others_expect() -> None:
+    # the right one is expected at (1 + 0) / (4 + 1), the wrong one at (1 + 1) / (4 + 1)
+    assert over_belief([1, 0], alpha=1, beta=3) == pytest.approx([0.8, -0.4])
+    # a group of one is compared with the belief alone; grpo divides by sqrt(b (1 - b))
+    assert over_belief([0], alpha=1, beta=3) == pytest.approx([-0.25])
+    assert over_belief([1], alpha=1, beta=3, name="grpo") == pytest.approx([0.75 / 0.1875**0.5])
+    # with no belief at all it is RLOO
+    tiny = over_belief([1, 0, 0], alpha=1e-9, beta=1e-9)
+    assert tiny == pytest.approx([1, -0.5, -0.5], abs=1e-6)
+
+
+def moments(size: int, rate: float, alpha: float, beta: float) -> tuple[float, float]:
+    """Mean and variance of the group's gradient by the logit of its rate, by enumeration."""
+    total = square = 0.0
+    for group in itertools.product((0.0, 1.0), repeat=size):
+        chance = math.prod(rate if reward else 1 - rate for reward in group)
+        score_R = np.array(group) - rate
+        gradient = float((over_belief(group, alpha, beta) * score_R).mean())
+        total, square = total + chance * gradient, square + chance * gradient**2
+    return total, square - total**2
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("belief", [(1.0, 1.0), (6.0, 2.0), (0.3, 9.0)])
+def test_the_history_baseline_keeps_the_expectation_whatever_is_believed(
+    size: int, belief: tuple[float, float]
+) -> None:
+    assert moments(size, 0.3, *belief)[0] == pytest.approx(0.3 * 0.7)
+
+
+def test_a_good_belief_lowers_the_variance_most_in_small_groups() -> None:
+    gain = [
+        moments(size, 0.3, 1e-9, 1e-9)[1] / moments(size, 0.3, 4.8, 11.2)[1] for size in (2, 4, 8)
+    ]
+    assert gain[0] > gain[1] > gain[2] > 1

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from gvmrl.data import FloatArray, TokenSequence
-from gvmrl.gradnorm import free_signal
-from gvmrl.model import Policy, microbatches, pad_right
+from gvmrl.model import Policy, microbatches
 
 SKETCH_CHUNK = 2**22
 """Entries whose places are drawn at once: bounds the memory."""
@@ -53,17 +52,11 @@ class Scores:
 
     @torch.no_grad()
     def free_norms(self, sequences: Sequence[TokenSequence]) -> FloatArray:
-        """Return [R] roots of the summed `free_signal` of each completion's tokens."""
+        """Return [R] roots of the free signals, summed over each completion's tokens."""
         norm_R = np.zeros(len(sequences))
         for rows in microbatches(sequences, self.tokens_per_microbatch):
             part = [sequences[row] for row in rows]
-            token_BT, attend_BT, scored_BT = pad_right(part, self.policy.pad_id, self.policy.device)
-            with self.policy.autocast():
-                logit_BTV = self.policy.module(
-                    input_ids=token_BT, attention_mask=attend_BT, use_cache=False
-                ).logits
-            logit_NV = logit_BTV[:, :-1][scored_BT[:, 1:]].float() / self.temperature
-            signal_N = free_signal(logit_NV.log_softmax(-1), token_BT[scored_BT])
+            signal_N = self.policy.token_scores(part, temperature=self.temperature).signal_N
             lengths = [len(sequence.completion_ids) for sequence in part]
             norm_R[rows] = [float(signal.sum()) ** 0.5 for signal in signal_N.split(lengths)]
         return norm_R
