@@ -21,7 +21,7 @@ from gvmrl.model import Policy
 from gvmrl.sample import Address
 
 if TYPE_CHECKING:
-    from peft.tuners.lora import Linear
+    from peft.tuners.lora import Linear as LoraLinear
     from vllm import LLM
 
 SEED_BYTES = 7
@@ -106,7 +106,7 @@ def merged_weights(policy: Policy) -> Iterator[tuple[str, torch.Tensor]]:
             continue
         layer, base, suffix = name.rpartition(".base_layer.")
         if base and suffix == "weight":
-            adapted = cast("Linear", layers[layer])
+            adapted = cast("LoraLinear", layers[layer])
             yield f"{layer}.weight", weight + adapted.get_delta_weight("default")
         else:
             yield name.replace(".base_layer.", "."), weight
