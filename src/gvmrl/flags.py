@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import tyro
 
@@ -32,13 +32,11 @@ def parse_flags(
     config = (tyro.conf.FlagConversionOff,)
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(
-                target,
-                prog=name,
-                args=args,
-                config=config,
-                default=tyro.MISSING_NONPROP if default is None else default,
-            )
+            if default is None:
+                return tyro.cli(target, prog=name, args=args, config=config)
+            # tyro's types know defaults of classes alone, not of whatever returns a record
+            call = cast("Callable[..., T]", tyro.cli)
+            return call(target, prog=name, args=args, config=config, default=default)
     except ValueError as error:  # settings that do not fit together
         raise InputError(str(error)) from error
     except SystemExit as stop:
