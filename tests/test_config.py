@@ -96,7 +96,10 @@ def test_a_setting_out_of_its_range_is_named_with_its_bound(
         ),
         ({"allocation": AllocationConfig(rule="paced", lo=1)}, "paced chooses prompts itself"),
         ({"allocation": AllocationConfig(group=129)}, "is 128, too few for two groups of .* = 129"),
-        ({"allocation": AllocationConfig(rule="dapo")}, "dapo throws .* audit_rate to 0"),
+        (
+            {"allocation": AllocationConfig(rule="dapo")},
+            "dapo throws groups away .*audit_rate to 0",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_named(

@@ -60,7 +60,8 @@ def read_data(path: Path) -> TrainingData:
     pyarrow = _import("pyarrow")
     try:
         with path.open("rb") as file:
-            table = _import("pyarrow.parquet").read_table(file)
+            # without threads: one that is left running at the exit can abort the process
+            table = _import("pyarrow.parquet").read_table(file, use_threads=False, pre_buffer=False)
     except OSError as error:
         raise InputError(f"data {path} cannot be read: {error.strerror or error}") from error
     except pyarrow.ArrowException as error:
@@ -112,7 +113,7 @@ def read_planned(path: Path) -> PlannedFile:
     try:
         schema = parquet.read_schema(path)
         columns = [name for name in schema.names if name == COUNT_COLUMN]
-        table = parquet.read_table(path, columns=columns)
+        table = parquet.read_table(path, columns=columns, use_threads=False, pre_buffer=False)
     except OSError as error:
         raise InputError(f"data {path} cannot be read: {error.strerror or error}") from error
     except _import("pyarrow").ArrowException as error:
