@@ -6,17 +6,16 @@ from pathlib import Path
 import pytest
 
 from gvmrl.config import (
-    AllocationConfig,
     DataConfig,
     LogConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
-    PilotConfig,
     RunConfig,
     SamplerConfig,
     to_json,
 )
+from gvmrl.strategy.config import AllocationConfig, PilotConfig
 
 NAN = float("nan")
 OUT = Path("run")

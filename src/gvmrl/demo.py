@@ -4,18 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvmrl.bench.cells import Cell
-from gvmrl.config import (
-    AllocationConfig,
-    DataConfig,
-    LogConfig,
-    Loss,
-    LossConfig,
-    OptimConfig,
-    Rule,
-    RunConfig,
-)
+from gvmrl.config import DataConfig, LogConfig, Loss, LossConfig, OptimConfig, RunConfig
 from gvmrl.report.compare import paired_difference
 from gvmrl.report.runs import RunRecord
+from gvmrl.strategy.config import AllocationConfig, Rule
 
 RULES: tuple[Rule, ...] = ("uniform", "gvm")
 LOSSES: tuple[Loss, ...] = ("raft++", "grpo")

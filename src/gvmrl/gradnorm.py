@@ -31,9 +31,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from gvmrl.config import Norm
 from gvmrl.data import FloatArray, TokenSequence
-from gvmrl.model import head_fault, microbatches, pad_right
+from gvmrl.head import head_fault
+from gvmrl.model import microbatches, pad_right
+from gvmrl.strategy.config import Norm
 
 # Floats of a vocabulary block. A CPU wants them in its cache, and then computing logits twice is
 # no dearer than keeping them; a GPU wants few kernels.

@@ -13,9 +13,10 @@ import pytest
 from gvmrl.bench.cells import Cell, make_cells
 from gvmrl.bench.config import BenchConfig
 from gvmrl.bench.runner import run_cells
-from gvmrl.config import DataConfig, LogConfig, OptimConfig, PilotConfig, RunConfig
+from gvmrl.config import DataConfig, LogConfig, OptimConfig, RunConfig
 from gvmrl.errors import InputError
 from gvmrl.files import read_json_lines
+from gvmrl.strategy.config import PilotConfig
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 SMALL = RunConfig(

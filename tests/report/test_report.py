@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gvmrl.config import AllocationConfig, LossConfig, OptimConfig, RunConfig
+from gvmrl.config import LossConfig, OptimConfig, RunConfig
 from gvmrl.errors import InputError
 from gvmrl.report.compare import paired_difference
 from gvmrl.report.page import sections_of, write_page
 from gvmrl.report.runs import RunRecord, load_run, tell_apart
 from gvmrl.report.table import Table, cost_table
+from gvmrl.strategy.config import AllocationConfig
 
 WriteRun = Callable[..., Path]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gvmrl.config import AllocationConfig, LossConfig, RunConfig
+from gvmrl.config import LossConfig, RunConfig
 from gvmrl.data import Completion, Prompt
 from gvmrl.errors import InputError
 from gvmrl.reward.config import RewardConfig, Verdict
 from gvmrl.reward.scorer import make_reward
+from gvmrl.strategy.config import AllocationConfig
 
 HERE = str(Path(__file__).parent)
 PROGRAM = """

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gvmrl.config import STRATEGY_NAMES
 from gvmrl.data import BoolArray, FloatArray, IntArray
 from gvmrl.estimate.history import History
 from gvmrl.strategy.catalog import STRATEGIES
+from gvmrl.strategy.config import STRATEGY_NAMES
 from gvmrl.strategy.spaced import spaced
 from gvmrl.strategy.waves import Drawn, Pool, Strategy, most_urgent, spread
 

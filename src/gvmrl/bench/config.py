@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gvmrl.config import RunConfig, require, require_at_least
+from gvmrl.checks import require, require_at_least
+from gvmrl.config import RunConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

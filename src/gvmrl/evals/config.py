@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gvmrl.config import ModelConfig, SamplerConfig, require_at_least
+from gvmrl.checks import require_at_least
+from gvmrl.config import ModelConfig, SamplerConfig
 from gvmrl.evals.benchmarks import BENCHMARKS, parse_benchmarks
 from gvmrl.reward.config import RewardConfig
 from gvmrl.tasks.encode import Template

@@ -6,17 +6,10 @@ from pathlib import Path
 
 from gvmrl.allocate import RULES, RuleName
 from gvmrl.allocate.rules.catalog import ROUND_RULES
-from gvmrl.config import (
-    DataConfig,
-    LossConfig,
-    ModelConfig,
-    Norm,
-    RunConfig,
-    SamplerConfig,
-    require,
-    require_at_least,
-)
+from gvmrl.checks import require, require_at_least
+from gvmrl.config import DataConfig, LossConfig, ModelConfig, RunConfig, SamplerConfig
 from gvmrl.reward.config import RewardConfig
+from gvmrl.strategy.config import Norm
 
 DEFAULT_RULES: tuple[RuleName, ...] = (
     "gvm",

@@ -1,6 +1,6 @@
 """The strategies by name."""
 
-from gvmrl.config import StrategyName
+from gvmrl.strategy.config import StrategyName
 from gvmrl.strategy.paced import paced
 from gvmrl.strategy.rivals import dapo, thompson
 from gvmrl.strategy.spaced import spaced
