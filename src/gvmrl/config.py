@@ -351,7 +351,10 @@ class RunConfig:
         """The setting that needs rewards of 0 or 1; empty where any number will do."""
         if self.loss.name in POSITIVE_ONLY:
             return f"loss.name {self.loss.name}"
-        return f"allocation.rule {self.allocation.rule}" if self.uses_pilots else ""
+        if self.uses_history_baseline:
+            return "loss.baseline history"
+        rule = self.allocation.rule
+        return "" if rule == "uniform" and not self.uses_pilots else f"allocation.rule {rule}"
 
     @property
     def lo(self) -> int:

@@ -98,6 +98,8 @@ def test_real_rewards_are_refused_where_a_setting_needs_0_or_1(
         ("uniform", "raft", "loss.name raft"),
         ("gvm", "grpo", "allocation.rule gvm"),
         ("uniform", "grpo", ""),
+        ("vip", "grpo", "allocation.rule vip"),
+        ("paced", "grpo", "loss.baseline history"),
         ("uniform", "rloo", ""),
         ("uniform", "dr_grpo", ""),
     ],

@@ -94,7 +94,7 @@ def _compare(runs: Sequence[RunRecord], config: BenchConfig) -> Comparison:
             num_seeds=len(same),
             area=paired_difference(same, _paired(baseline, same), "cost/all_rollouts"),
             speedup=found.get(arm),
-            share=_share(arm, arms, found, config.ceiling),
+            share=_share(same, arms.get(config.ceiling or ""), baseline, target_T),
         )
         for arm, same in arms.items()
     ]
@@ -122,18 +122,22 @@ def _paired(baseline: Sequence[RunRecord], arm: Sequence[RunRecord]) -> list[Run
 
 
 def _share(
-    arm: str,
-    arms: Mapping[str, Sequence[RunRecord]],
-    found: Mapping[str, Speedup],
-    ceiling: str | None,
+    arm: Sequence[RunRecord],
+    ceiling: Sequence[RunRecord] | None,
+    baseline: Sequence[RunRecord],
+    target_T: FloatArray,
 ) -> Share | None:
-    """Compare an arm with the ceiling where both have been run with the same seeds."""
-    if ceiling is None or arm not in found or ceiling not in found:
+    """Compare an arm with the ceiling on the seeds that both have; None without any."""
+    if ceiling is None or not target_T.size:
         return None
-    if [run.seed for run in arms[arm]] != [run.seed for run in arms[ceiling]]:
+    common = {run.seed for run in arm} & {run.seed for run in ceiling}
+    if not common:
         return None
-    mine, best = (found[name].of_means[ALL_ROLLOUTS] for name in (arm, ceiling))
-    return share_of_ceiling(mine, best, len(arms[arm]))
+    runs = [[run for run in one if run.seed in common] for one in (arm, ceiling)]
+    mine, best = (
+        speedup(curves_of(one), curves_of(_paired(baseline, one)), target_T) for one in runs
+    )
+    return share_of_ceiling(mine.of_means[ALL_ROLLOUTS], best.of_means[ALL_ROLLOUTS], len(common))
 
 
 def _headroom(found: Mapping[str, Speedup], config: BenchConfig) -> str:
