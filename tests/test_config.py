@@ -1,6 +1,7 @@
 """What the settings refuse, with the words that they refuse it in."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gvmrl.config import (
     DataConfig,
     LogConfig,
+    Loss,
     LossConfig,
     ModelConfig,
     OptimConfig,
@@ -15,7 +17,7 @@ from gvmrl.config import (
     SamplerConfig,
     to_json,
 )
-from gvmrl.strategy.config import AllocationConfig, PilotConfig
+from gvmrl.strategy.config import AllocationConfig, PilotConfig, Rule
 
 NAN = float("nan")
 OUT = Path("run")
@@ -112,6 +114,24 @@ def test_auto_settings_resolve_to_what_the_loss_needs() -> None:
     raft, grpo, dr_grpo = (LossConfig(name=name) for name in ("raft", "grpo", "dr_grpo"))
     assert (raft.resolved_weighting, grpo.resolved_weighting) == ("accepted_mean", "prompt_mean")
     assert (grpo.resolved_aggregation, dr_grpo.resolved_aggregation) == ("token_mean", "constant")
+
+
+@pytest.mark.parametrize(
+    ("loss", "rule", "weighting", "group"),
+    [
+        ("raft++", "paced", "flat", 2),
+        ("raft++", "gvm", "accepted_mean", 2),
+        ("rloo", "paced", "prompt_mean", 2),
+        ("rloo", "uniform", "prompt_mean", 4),
+    ],
+)
+def test_a_strategy_changes_what_auto_means(
+    loss: Loss, rule: Rule, weighting: str, group: int
+) -> None:
+    config = RunConfig(out=OUT, loss=LossConfig(name=loss), allocation=AllocationConfig(rule=rule))
+    assert (config.weighting, config.group) == (weighting, group)
+    asked = replace(config, loss=LossConfig(name="raft", weighting="accepted_mean"))
+    assert asked.weighting == "accepted_mean"
 
 
 def test_settings_are_saved_as_json_under_their_flag_names() -> None:

@@ -117,7 +117,8 @@ class LossConfig:
     weighting: Weighting = "auto"
     """accepted_mean (paper, Algorithm 1) or inverse_probability (paper, Lemma 1) for raft and
     raft++; prompt_mean for the others; flat (no per-prompt factor, as the paper's code) lets the
-    counts change the objective. auto: accepted_mean or prompt_mean."""
+    counts change the objective. auto: accepted_mean or prompt_mean, and flat for raft and raft++
+    where a strategy chooses the prompts, whose groups are of equal size."""
     aggregation: Aggregation = "auto"
     """Length normaliser: the update's mean length, each rollout's own, or max_new_tokens.
     auto: constant for dr_grpo, token_mean for the others."""
@@ -154,7 +155,7 @@ class LossConfig:
 
     @property
     def resolved_weighting(self) -> Weighting:
-        """The weighting in use, never auto."""
+        """The weighting in use where a rule divides the rollouts, never auto."""
         if self.weighting != "auto":
             return self.weighting
         return "accepted_mean" if self.name in POSITIVE_ONLY else "prompt_mean"
@@ -331,7 +332,14 @@ class RunConfig:
         """Rollouts of a prompt at a visit by a strategy."""
         if self.allocation.group is not None:
             return self.allocation.group
-        return 2 if self.uses_history_baseline else 4
+        within = self.loss.name not in POSITIVE_ONLY and not self.uses_history_baseline
+        return 4 if within else 2
+
+    @property
+    def weighting(self) -> Weighting:
+        """The weighting in use, never auto."""
+        flat = self.allocation.chooses_prompts and self.loss.name in POSITIVE_ONLY
+        return "flat" if flat and self.loss.weighting == "auto" else self.loss.resolved_weighting
 
     @property
     def predictor(self) -> Literal["none", "past", "hidden_state"]:

@@ -30,8 +30,8 @@ def test_an_unseen_prompt_has_no_trial_and_the_belief_of_the_pool() -> None:
 def test_a_seen_prompt_never_looks_unseen_however_old() -> None:
     history = History(("a",))
     rng = np.random.default_rng(0)
-    for step in range(40):  # outcomes that jump about: the shortest half-life forecasts best
-        rate = (step // 4) % 2
+    for step in range(128):  # outcomes that jump about: the shortest half-life forecasts best
+        rate = (step // 16) % 2
         history.record(ints(0), ints(8), ints(int(rng.binomial(8, 0.02 + 0.96 * rate))), step)
     assert history.half_life == HALF_LIFE_H[0]
     stats = history.stats(ints(0), step=10**9)

@@ -1,6 +1,7 @@
 """What every strategy keeps to, and what each is for, on pools whose true rates are known."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from gvmrl.data import BoolArray, FloatArray, IntArray
 from gvmrl.estimate.history import History
 from gvmrl.strategy.catalog import STRATEGIES
 from gvmrl.strategy.config import STRATEGY_NAMES
+from gvmrl.strategy.paced import paced
 from gvmrl.strategy.spaced import spaced
 from gvmrl.strategy.waves import Drawn, Pool, Strategy, most_urgent, spread
 
@@ -20,7 +22,7 @@ def pool_of(history: History, step: int, budget: int = 64, group: int = 4) -> Po
         step=step,
         budget=budget,
         group=group,
-        pace=len(history.ids) / 8,
+        pace=len(history.ids) * group / budget,
         rng=np.random.default_rng((7, step)),
     )
 
@@ -77,14 +79,31 @@ def test_every_prompt_is_seen_once_before_any_decided_one_is_seen_again(name: st
     assert history.seen_P.all()
 
 
-def test_paced_visits_follow_the_disagreement_and_forget_nobody() -> None:
+def test_paced_visits_follow_the_deviation_and_forget_nobody() -> None:
     rate_P = np.repeat([0.0, 0.05, 0.5, 1.0], 40)
     rollouts = visits(STRATEGIES["paced"], rate_P, 120).reshape(4, 40)
     mean = rollouts.mean(axis=1)
-    assert mean[2] > 2 * mean[1] > 2 * mean[0]
+    assert mean[2] > 1.5 * mean[1] > 1.5 * mean[0]
     assert rollouts.min() >= 4
     # turns: among equals nobody gets much more than the others
     assert rollouts[2].max() <= 2 * rollouts[2].min()
+
+
+@pytest.mark.parametrize("most_often", [1.5, 3.0])
+def test_paced_lets_a_prompt_rest_between_visits(most_often: float) -> None:
+    # 4 of 80 prompts are lively; uniform sampling would visit each prompt in every 5th step
+    rate_P = np.where(np.arange(80) < 4, 0.5, 0.0)
+    strategy = partial(paced, power=1.0, most_often=most_often)
+    rollouts = visits(strategy, rate_P, 120)
+    assert rollouts[:4].max() <= 4 * (1 + 119 / (5 / most_often))
+    assert rollouts[:4].min() > 1.2 * rollouts[4:].max()
+
+
+def test_paced_takes_the_prompts_that_rest_where_there_are_no_others() -> None:
+    history = History(("a", "b", "c", "d"))
+    for step in range(3):
+        trial_P, _, _ = take_step(paced, history, np.full(4, 0.5), step, budget=16)
+        assert trial_P.tolist() == [4, 4, 4, 4]
 
 
 def test_spaced_goes_on_with_the_groups_that_came_out_mixed() -> None:

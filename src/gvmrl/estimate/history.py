@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from gvmrl.data import BoolArray, FloatArray, IntArray, Prompt
 from gvmrl.stats import PromptStats
 
-HALF_LIFE_H = np.array([16.0, 48.0, 144.0, 432.0, np.inf])
+HALF_LIFE_H = np.array([4.0, 12.0, 36.0, 108.0, 324.0, np.inf])
 """Optimizer updates after which an outcome counts half; one of them is in use."""
-STRENGTH_S = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
+STRENGTH_S = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
 """Rollouts that the prior is worth; one of them is in use."""
 FORGET = 0.98
 """Factor by which older log-losses count less with every recorded step, so the choice can move."""
@@ -58,7 +58,7 @@ class Belief:
 class History:
     """Counts of all prompts of a pool; the one value here that changes in place.
 
-    A step costs O(rollouts), a prompt takes about 130 bytes beside its id.
+    A step costs O(rollouts), a prompt takes about 140 bytes beside its id.
     """
 
     ids: tuple[str, ...]

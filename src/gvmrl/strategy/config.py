@@ -56,8 +56,8 @@ class AllocationConfig:
     every: int = 1
     """Steps that share one round of pilots (for oracle: one measurement of all rates)."""
     group: int | None = None
-    """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2. None: 2 where
-    the baseline is the history's, else 4."""
+    """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2. None: 4 where
+    rewards are compared within the group alone, else 2."""
     predictor: Literal["auto", "none", "past", "hidden_state"] = "auto"
     """What is expected of a prompt besides its own recent rollouts: the pool's mean for all, or a
     forecast fitted as the run goes on, from how prompts with a like past fared, or from that and

@@ -16,7 +16,7 @@ FIRST_SHARE = 0.75
 GROWTH = 3.0
 """Factor of the interval for every `FULL` rollouts in a row with the same outcome."""
 LONGEST = 8.0
-"""Longest interval, in passes."""
+"""Longest interval, in passes: a pass is as long as `FULL` rollouts for every prompt take."""
 
 
 def spaced(pool: Pool) -> Waves:
@@ -29,7 +29,8 @@ def spaced(pool: Pool) -> Waves:
     """
     history = pool.history
     interval_P = np.minimum(GROWTH ** (np.abs(history.streak_P) / FULL), LONGEST)
-    wait_P = np.where(history.seen_P, (pool.step - history.last_P) / pool.pace, np.inf)
+    pass_length = pool.pace * FULL / pool.group
+    wait_P = np.where(history.seen_P, (pool.step - history.last_P) / pass_length, np.inf)
     lively_P = history.seen_P & (history.streak_P == 0)
     first = int(pool.budget * FIRST_SHARE)
     order = most_urgent(wait_P / interval_P, -(-first // BRIEF), pool.rng)

@@ -31,7 +31,7 @@ class Pool:
     group: int
     """Rollouts of a prompt at a visit, unless the strategy has a reason for others; >= 2."""
     pace: float
-    """Updates in which uniform sampling would visit every prompt once."""
+    """Updates in which a group for every prompt would take the whole budget of the steps."""
     rng: np.random.Generator
     """Settles ties and draws."""
 

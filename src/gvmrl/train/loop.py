@@ -72,7 +72,7 @@ def take_step(run: Run, state: State, clock: Clock) -> tuple[State, MetricRow]:
     after, batch = draw_batch(run, state, clock)
     weights = weigh(
         batch.rollouts,
-        config.loss,
+        replace(config.loss, weighting=config.weighting),
         accept_rate_P=batch.accept_rate_P,
         loss_weight_P=batch.loss_weight_P,
         belief=batch.belief if config.uses_history_baseline else None,

@@ -71,7 +71,7 @@ def follow(
         step=state.updates,
         budget=budget,
         group=config.group,
-        pace=size / config.prompts_per_step * config.updates_per_step,
+        pace=size * config.group / config.rollouts_per_update,
         rng=np.random.default_rng(address(run, Part.STRATEGY, state.step)),
     )
     waves = STRATEGIES[config.allocation.strategy](pool)

@@ -39,6 +39,13 @@ def load_prompts(
             f"data.train {data.train!r} gives {len(prompts)} prompts, but prompts_per_step x "
             f"allocation.every is {needed}; give more data or lower one of them"
         )
+    kept = config.rollouts_per_step // config.group
+    if config.allocation.rule == "dapo" and len(prompts) < kept:
+        raise InputError(
+            f"data.train {data.train!r} gives {len(prompts)} prompts, but allocation.rule dapo "
+            f"keeps {kept} groups of {config.group} a step; give more data, lower "
+            "rollouts_per_step, or set a larger allocation.group"
+        )
     return prompts, _prompts(config, "data.eval", held_out, tokenizer)
 
 
