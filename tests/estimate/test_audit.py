@@ -24,6 +24,7 @@ def test_the_yield_is_the_share_of_pairs_that_disagree() -> None:
     side = Yield().plus(np.array([4, 2, 1]), np.array([1, 2, 1]))
     assert side.rate == pytest.approx((4 * 0.5 + 2 * 0) / 6)
     assert side.groups == 2
+    assert side.accept_rate == pytest.approx(3 / 6)
 
 
 def test_older_steps_count_less() -> None:

@@ -242,6 +242,17 @@ def test_too_few_prompts_for_an_iteration_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_too_few_prompts_for_the_groups_that_dapo_keeps_are_named(tmp_path: Path) -> None:
+    config = small(
+        tmp_path / "run",
+        data=DataConfig(train_limit=9, eval=None),
+        allocation=AllocationConfig(rule="dapo", audit_rate=0.0, group=2),
+    )
+    needed = config.rollouts_per_step // 2
+    with pytest.raises(InputError, match=f"gives 9 prompts, but .* keeps {needed} groups of 2"):
+        run(config)
+
+
 def test_a_run_that_diverges_names_the_step_and_saves_nothing_broken(tmp_path: Path) -> None:
     config = small(tmp_path / "run", allocation=RULES["uniform"], optim=OptimConfig(lr=1e30))
     with pytest.raises(InputError, match=r"step 1: update 2 has loss .*optim.lr \(it is 1e\+30\)"):

@@ -21,10 +21,11 @@ QUANTILE = 1.645
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yield:
-    """Sums over steps, older steps counting less, of one side's yield y and rollouts n."""
+    """Sums over steps, older ones counting less, of a side's rollouts n, successes s, yield y."""
 
     groups: float = 0.0
     n: float = 0.0
+    s: float = 0.0
     y: float = 0.0
     nn: float = 0.0
     ny: float = 0.0
@@ -35,15 +36,20 @@ class Yield:
         kept = {name: value * MEMORY for name, value in asdict(self).items()}
         pair_K = trial_K >= 2
         n_K, s_K = trial_K[pair_K].astype(float), success_K[pair_K]
-        n = float(n_K.sum())
+        n, s = float(n_K.sum()), float(s_K.sum())
         y = float((2 * s_K * (n_K - s_K) / np.maximum(n_K - 1, 1)).sum())
-        new = Yield(groups=float(n_K.size), n=n, y=y, nn=n * n, ny=n * y, yy=y * y)
+        new = Yield(groups=float(n_K.size), n=n, s=s, y=y, nn=n * n, ny=n * y, yy=y * y)
         return Yield(**{name: kept[name] + value for name, value in asdict(new).items()})
 
     @property
     def rate(self) -> float:
         """Yield of a rollout, in [0, 1/2]."""
         return self.y / self.n if self.n else 0.0
+
+    @property
+    def accept_rate(self) -> float:
+        """Accepted share of the rollouts: for uniform sampling, that of the whole pool."""
+        return self.s / self.n if self.n else 0.0
 
     @property
     def variance(self) -> float:

@@ -93,6 +93,8 @@ def strategy_metrics(history: History, audit: Audit) -> MetricRow:
     }
     if np.isfinite(history.half_life):
         row["history/half_life_updates"] = history.half_life
+    if audit.uniform.n:
+        row["audit/accept_rate"] = audit.uniform.accept_rate
     if (gain := audit.gain) is not None:
         row |= {"audit/gain": gain.ratio, "audit/low": gain.low, "audit/high": gain.high}
     return row
