@@ -22,8 +22,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gvmrl import model
-from gvmrl.config import LossConfig, ModelConfig, OptimConfig, SamplerConfig
+from gvmrl.config import ModelConfig, OptimConfig, SamplerConfig
 from gvmrl.data import Completion, Prompt, Rollouts, segment_sum
+from gvmrl.losses import LossConfig
 from gvmrl.model import Policy, entropy_and_signal, load_policy
 from gvmrl.train import update
 from gvmrl.train.update import Learner, make_optimizer

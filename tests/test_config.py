@@ -9,14 +9,13 @@ import pytest
 from gvmrl.config import (
     DataConfig,
     LogConfig,
-    Loss,
-    LossConfig,
     ModelConfig,
     OptimConfig,
     RunConfig,
     SamplerConfig,
     to_json,
 )
+from gvmrl.losses import Loss, LossConfig
 from gvmrl.strategy.config import AllocationConfig, PilotConfig, Rule
 
 NAN = float("nan")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvmrl.bench.cells import Cell
-from gvmrl.config import DataConfig, LogConfig, Loss, LossConfig, OptimConfig, RunConfig
+from gvmrl.config import DataConfig, LogConfig, OptimConfig, RunConfig
+from gvmrl.losses import Loss, LossConfig
 from gvmrl.report.compare import paired_difference
 from gvmrl.report.runs import RunRecord
 from gvmrl.strategy.config import AllocationConfig, Rule

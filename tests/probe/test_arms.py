@@ -13,8 +13,8 @@ import pytest
 
 from gvmrl.allocate.update.objective import debias_weight
 from gvmrl.allocate.update.variance import predict_update
-from gvmrl.config import LossConfig
 from gvmrl.data import Completion, FloatArray, IntArray, Prompt, Rollouts
+from gvmrl.losses import LossConfig
 from gvmrl.probe.arms import ARMS, Arm, Weighted, arm_of, mean_update, rule_plan, terms
 from gvmrl.probe.ceiling import STAGES, stage_plan, uniform_and_best_variance
 from gvmrl.probe.compare import target_update

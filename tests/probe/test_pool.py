@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gvmrl.config import Loss, LossConfig, OptimConfig, SamplerConfig, Weighting
+from gvmrl.config import OptimConfig, SamplerConfig
 from gvmrl.data import FloatArray, Prompt, Rollouts, TokenSequence
 from gvmrl.errors import InputError
+from gvmrl.losses import Loss, LossConfig, Weighting
 from gvmrl.model import Policy, entropy_and_signal
 from gvmrl.probe.check import add_up, update_of
 from gvmrl.probe.gradients import Scores, sketch

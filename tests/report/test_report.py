@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gvmrl.config import LossConfig, OptimConfig, RunConfig
+from gvmrl.config import OptimConfig, RunConfig
 from gvmrl.errors import InputError
+from gvmrl.losses import LossConfig
 from gvmrl.report.compare import paired_difference
 from gvmrl.report.page import sections_of, write_page
 from gvmrl.report.runs import RunRecord, load_run, tell_apart

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gvmrl.config import LossConfig, RunConfig
+from gvmrl.config import RunConfig
 from gvmrl.data import Completion, Prompt
 from gvmrl.errors import InputError
+from gvmrl.losses import LossConfig
 from gvmrl.reward.config import RewardConfig, Verdict
 from gvmrl.reward.scorer import make_reward
 from gvmrl.strategy.config import AllocationConfig

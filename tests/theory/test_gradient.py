@@ -15,8 +15,8 @@ import pytest
 
 from gvmrl import PromptStats, allocate
 from gvmrl.allocate import gvm
-from gvmrl.config import LossConfig, Weighting
 from gvmrl.data import Completion, FloatArray, Prompt, Rollouts
+from gvmrl.losses import LossConfig, Weighting
 from gvmrl.train.weigh import weigh
 
 TOKEN = Completion(text="", token_ids=(1,), logprobs=(-1.0,), truncated=False)

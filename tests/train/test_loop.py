@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from gvmrl.config import DataConfig, LogConfig, LossConfig, OptimConfig, RunConfig
+from gvmrl.config import DataConfig, LogConfig, OptimConfig, RunConfig
 from gvmrl.data import FloatArray
 from gvmrl.errors import InputError
 from gvmrl.files import read_json_lines
+from gvmrl.losses import LossConfig
 from gvmrl.strategy.config import AllocationConfig, PilotConfig
 from gvmrl.train.loop import train
 from gvmrl.train.metrics import MetricRow

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gvmrl.config import Loss, LossConfig
+from gvmrl.losses import Loss, LossConfig
 from gvmrl.train.loss import kl_penalty, token_loss
 
 LOGPROB = torch.tensor([-0.5, -1.0, -2.0])

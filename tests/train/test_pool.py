@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gvmrl.config import DataConfig, LossConfig, RunConfig
+from gvmrl.config import DataConfig, RunConfig
 from gvmrl.estimate.audit import Audit, Yield
+from gvmrl.losses import LossConfig
 from gvmrl.strategy.config import AllocationConfig, StrategyName
 from gvmrl.train.checkpoint import State
 from gvmrl.train.draw import epoch_rows

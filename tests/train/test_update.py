@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gvmrl.config import Aggregation, Loss, LossConfig, OptimConfig, SamplerConfig, Weighting
+from gvmrl.config import OptimConfig, SamplerConfig
 from gvmrl.data import Completion, Prompt, Rollouts
+from gvmrl.losses import Aggregation, Loss, LossConfig, Weighting
 from gvmrl.model import Policy
 from gvmrl.sample.transformers import TransformersSampler
 from gvmrl.train.update import Learner, UpdateMetrics, learning_rate, make_optimizer

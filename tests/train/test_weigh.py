@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gvmrl.config import Loss, LossConfig, Weighting
 from gvmrl.data import Completion, FloatArray, Prompt, Rollouts
 from gvmrl.estimate.history import Belief
+from gvmrl.losses import Loss, LossConfig, Weighting
 from gvmrl.train.weigh import weigh
 
 

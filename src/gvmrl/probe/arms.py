@@ -22,8 +22,8 @@ from gvmrl.allocate.update.estimators import Estimator, form_of, moments
 from gvmrl.allocate.update.objective import RATE_FLOOR
 from gvmrl.allocate.update.scores import ScoreModel
 from gvmrl.allocate.update.variance import update_variance
-from gvmrl.config import POSITIVE_ONLY, Loss, LossConfig, Weighting
 from gvmrl.data import FloatArray, IntArray
+from gvmrl.losses import POSITIVE_ONLY, Loss, LossConfig, Weighting
 from gvmrl.probe.half import Half
 from gvmrl.stats import PromptStats
 

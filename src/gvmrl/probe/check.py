@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gvmrl.config import LossConfig
 from gvmrl.data import FloatArray, Rollouts
+from gvmrl.losses import LossConfig
 from gvmrl.probe.figures import Estimate, student
 from gvmrl.probe.gradients import Scores
 from gvmrl.probe.pool import check_rewards, score_scale

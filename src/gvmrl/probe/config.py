@@ -7,7 +7,8 @@ from pathlib import Path
 from gvmrl.allocate import RULES, RuleName
 from gvmrl.allocate.rules.catalog import ROUND_RULES
 from gvmrl.checks import require, require_at_least
-from gvmrl.config import DataConfig, LossConfig, ModelConfig, RunConfig, SamplerConfig
+from gvmrl.config import DataConfig, ModelConfig, RunConfig, SamplerConfig
+from gvmrl.losses import LossConfig
 from gvmrl.reward.config import RewardConfig
 from gvmrl.strategy.config import Norm
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gvmrl.config import LossConfig
 from gvmrl.data import BoolArray, FloatArray, Rollouts, TokenSequence
 from gvmrl.errors import InputError
 from gvmrl.gradnorm import sequence_norms
+from gvmrl.losses import LossConfig
 from gvmrl.probe.gradients import Scores, sketch
 from gvmrl.probe.half import Half, Sums
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from gvmrl.allocate import RuleName
 from gvmrl.allocate.bins import rate_bins
-from gvmrl.config import LossConfig
 from gvmrl.data import IntArray, Prompt, Rollouts, merge
 from gvmrl.errors import InputError
+from gvmrl.losses import LossConfig
 from gvmrl.model import load_policy
 from gvmrl.probe.arms import ARMS, Weighted, arm_of, rule_plan, terms
 from gvmrl.probe.ceiling import undecided

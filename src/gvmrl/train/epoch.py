@@ -12,10 +12,11 @@ from gvmrl.allocate import Plan, Rule, allocate, gvm
 from gvmrl.allocate.rules.catalog import ROUND_RULES, fitted, rule_named
 from gvmrl.allocate.rules.rounds import wanted
 from gvmrl.allocate.update.estimators import Estimator
-from gvmrl.config import Loss, RunConfig
+from gvmrl.config import RunConfig
 from gvmrl.data import IntArray, Prompt, Rollouts, merge
 from gvmrl.estimate.pilot import pilot_stats
 from gvmrl.gradnorm import sequence_norms
+from gvmrl.losses import Loss
 from gvmrl.stats import PromptStats
 from gvmrl.strategy.waves import spread
 from gvmrl.train.checkpoint import State

@@ -5,7 +5,7 @@ Axes: N tokens of all rows of a micro-batch, flat.
 
 from torch import Tensor
 
-from gvmrl.config import LossConfig
+from gvmrl.losses import LossConfig
 
 
 def token_loss(

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gvmrl.config import LossConfig, OptimConfig, SamplerConfig
+from gvmrl.config import OptimConfig, SamplerConfig
 from gvmrl.data import FloatArray, IntArray, Rollouts, TokenSequence, segment_sum
+from gvmrl.losses import LossConfig
 from gvmrl.model import Policy, microbatches
 from gvmrl.train.loss import kl_penalty, token_loss
 from gvmrl.train.weigh import Weights

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gvmrl.config import POSITIVE_ONLY, Loss, LossConfig
 from gvmrl.data import FloatArray, IntArray, Rollouts, segment_sum
 from gvmrl.estimate.history import Belief
+from gvmrl.losses import POSITIVE_ONLY, Loss, LossConfig
 
 STD_EPSILON = 1e-6
 """Added to the standard deviation of a group, as verl does."""

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gvmrl.allocate.update.objective import Objective, loss_weights
-from gvmrl.config import POSITIVE_ONLY, Loss, LossConfig
 from gvmrl.data import Completion, FloatArray, IntArray, Prompt, Rollouts
+from gvmrl.losses import POSITIVE_ONLY, Loss, LossConfig
 from gvmrl.plugins.verl.advantages import even_advantages, planned_over_even
 from gvmrl.train.weigh import weigh
 

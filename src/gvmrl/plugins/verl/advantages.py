@@ -8,8 +8,8 @@ Axes: R rollouts of a batch, P prompts that have any.
 
 import numpy as np
 
-from gvmrl.config import POSITIVE_ONLY, Loss
 from gvmrl.data import FloatArray, IntArray, segment_sum
+from gvmrl.losses import POSITIVE_ONLY, Loss
 from gvmrl.train.weigh import ADVANTAGES
 
 

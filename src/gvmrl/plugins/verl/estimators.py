@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from verl.trainer.ppo.core_algos import register_adv_est
 
-from gvmrl.config import Loss
+from gvmrl.losses import Loss
 from gvmrl.plugins.verl.advantages import even_advantages
 from gvmrl.plugins.verl.names import ESTIMATORS
 

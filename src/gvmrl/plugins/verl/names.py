@@ -1,6 +1,6 @@
 """What the plug-in is called in verl's settings."""
 
-from gvmrl.config import Loss
+from gvmrl.losses import Loss
 
 ESTIMATORS: dict[str, Loss] = {
     "gvmrl_raft": "raft",

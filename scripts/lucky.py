@@ -1,6 +1,6 @@
-"""How many of the accepted answers were right by luck: a wrong step on the way, the last total right.
+"""How many accepted answers were right by luck: a wrong step on the way, the last total right.
 
-    python benchmarks/lucky.py runs/bench/D/raft++
+    python scripts/lucky.py runs/bench/D/raft++
 
 Reads the samples that runs on the embedded task wrote (`samples.jsonl`, four a step, not chosen by
 their outcome), pools the seeds of each arm, and prints the share of accepted completions whose
@@ -49,5 +49,5 @@ def _share(lucky: list[bool]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python benchmarks/lucky.py FOLDER (of runs on the embedded task)")
+        sys.exit("usage: python scripts/lucky.py FOLDER (of runs on the embedded task)")
     main(Path(sys.argv[1]))
