@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gvmrl.data import IntArray
+from gvmrl.errors import InputError
 from gvmrl.estimate.history import HALF_LIFE_H, STRENGTH_S, Belief, History
 
 
@@ -134,3 +135,10 @@ def test_a_million_prompts_take_bounded_memory_and_a_step_touches_only_its_own()
     assert sum(array.nbytes for array in arrays.values()) <= 140 * 10**6
     history.record(ints(5, 999_999), ints(8, 8), ints(1, 0), 0)
     assert np.flatnonzero(history.visit_P).tolist() == [5, 999_999]
+
+
+def test_a_history_of_another_grid_is_refused_in_words() -> None:
+    arrays = History(("a",)).arrays()
+    arrays["loss_HS"] = np.zeros((5, 6))
+    with pytest.raises(InputError, match=r"chooses among \(5, 6\) .* this version of gvmrl among"):
+        History(("a",)).restore(arrays)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvmrl.data import BoolArray, FloatArray, IntArray, Prompt
+from gvmrl.errors import InputError
 from gvmrl.stats import PromptStats
 
 HALF_LIFE_H = np.array([4.0, 12.0, 36.0, 108.0, 324.0, np.inf])
@@ -229,7 +230,17 @@ class History:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what `arrays` gave, joined by id; prompts that it lacks stay unseen."""
+        """Take over what `arrays` gave, joined by id; prompts that it lacks stay unseen.
+
+        Raises:
+            InputError: If another version kept it, with other half-lives or strengths to choose.
+        """
+        mine, its = self.loss_HS.shape, arrays["loss_HS"].shape
+        if its != mine:
+            raise InputError(
+                f"the saved history chooses among {its} half-lives and strengths, this version of "
+                f"gvmrl among {mine}: go on with the version that saved it, or start anew"
+            )
         theirs: list[str] = json.loads(arrays["ids"].tobytes())
         both = [
             (self._row_of[name], row) for row, name in enumerate(theirs) if name in self._row_of
