@@ -23,7 +23,7 @@ class LossConfig:
     """accepted_mean (paper, Algorithm 1) or inverse_probability (paper, Lemma 1) for raft and
     raft++; prompt_mean for the others; flat (no per-prompt factor, as the paper's code) lets the
     counts change the objective. auto: accepted_mean or prompt_mean, and flat for raft and raft++
-    where a strategy chooses the prompts, whose groups are of equal size."""
+    where a strategy chooses the prompts, and the objective with them."""
     aggregation: Aggregation = "auto"
     """Length normaliser: the update's mean length, each rollout's own, or max_new_tokens.
     auto: constant for dr_grpo, token_mean for the others."""
