@@ -97,6 +97,13 @@ def test_a_setting_out_of_its_range_is_named_with_its_bound(
         ({"allocation": AllocationConfig(rule="paced", lo=1)}, "paced chooses prompts itself"),
         ({"allocation": AllocationConfig(group=129)}, "is 128, too few for two groups of .* = 129"),
         (
+            {
+                "allocation": AllocationConfig(rule="oracle", oracle_for="baseline"),
+                "loss": LossConfig(name="raft++"),
+            },
+            "oracle_for baseline needs a loss .* loss.name is raft",
+        ),
+        (
             {"allocation": AllocationConfig(rule="dapo")},
             "dapo throws groups away .*audit_rate to 0",
         ),

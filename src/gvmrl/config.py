@@ -222,6 +222,11 @@ class RunConfig:
             f"({self.group}), it is {self.rollouts_per_step}",
         )
         require(
+            allocation.oracle_for != "baseline" or self.uses_history_baseline,
+            "allocation.oracle_for baseline needs a loss that compares rewards with the history: "
+            f"loss.name is {self.loss.name} and loss.baseline {self.loss.baseline}",
+        )
+        require(
             2 * self.group <= self.rollouts_per_step,
             f"rollouts_per_step is {self.rollouts_per_step}, too few for two groups of "
             f"allocation.group = {self.group}; an audit needs one of its own",

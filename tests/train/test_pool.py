@@ -78,3 +78,36 @@ def test_dapo_counts_what_it_throws_away_and_trains_on_the_rest(tmp_path: Path) 
     assert len(batch.rollouts.completions) == 32
     mixed = (batch.rollouts.success_P > 0) & (batch.rollouts.success_P < 4)
     assert mixed.sum() >= 4
+
+
+def test_the_oracle_serves_the_choice_the_baseline_or_both(tmp_path: Path) -> None:
+    batches, measured = {}, {}
+    for serves in ("all", "choice", "baseline"):
+        config = settings(tmp_path / serves, "oracle", 0.0)
+        allocation = replace(config.allocation, oracle_for=serves)
+        pilot = replace(config.pilot, rollouts=6)
+        with open_run(replace(config, allocation=allocation, pilot=pilot)) as run:
+            # all were seen long ago, so that the prompts' values alone decide
+            seen = np.full(40, 1)
+            run.history.record(np.arange(40), 2 * seen, seen, 0)
+            state, batches[serves] = from_pool(run, State(updates=99), Clock())
+            assert state.stats is not None
+            rate_P = state.stats.successes_P / 6
+            measured[serves] = dict(zip(run.history.ids, rate_P, strict=True))
+    assert measured["all"] == measured["choice"] == measured["baseline"]
+
+    def errors(serves: str) -> float:
+        batch = batches[serves]
+        ids = (prompt.id for prompt in batch.rollouts.prompts)
+        rate_P = np.array([measured[serves][one] for one in ids])
+        return float(np.abs(batch.belief.rate_P - rate_P).max())
+
+    def lively(serves: str) -> float:
+        rates = [measured[serves][prompt.id] for prompt in batches[serves].rollouts.prompts]
+        return float(np.mean([0 < rate < 1 for rate in rates]))
+
+    assert errors("all") < 1e-3
+    assert errors("baseline") < 1e-3
+    assert errors("choice") > 0.1
+    assert lively("all") == lively("choice") == 1
+    assert lively("baseline") < 1

@@ -55,6 +55,9 @@ class AllocationConfig:
     """Most rollouts of a prompt, likewise."""
     every: int = 1
     """Steps that share one round of pilots (for oracle: one measurement of all rates)."""
+    oracle_for: Literal["all", "choice", "baseline"] = "all"
+    """oracle: what its measured rates are for: the choice of prompts, what rewards are compared
+    with, or both. The rest goes by the history, as under paced: that tells which is worth what."""
     group: int | None = None
     """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2. None: 4 where
     rewards are compared within the group alone, else 2."""
@@ -75,6 +78,11 @@ class AllocationConfig:
         require_at_least(2, allocation__group=self.group)
         require_at_least(1, allocation__predictor_every=self.predictor_every)
         require_at_least(self.lo, allocation__hi=self.hi)
+        require(
+            self.oracle_for == "all" or self.rule == "oracle",
+            f"allocation.oracle_for is {self.oracle_for}, but allocation.rule is {self.rule}, not "
+            "oracle: leave it out",
+        )
         require(
             0 <= self.audit_rate < 1,
             f"allocation.audit_rate must be in [0, 1), got {self.audit_rate}",

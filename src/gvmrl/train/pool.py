@@ -32,7 +32,7 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
     luck = np.random.default_rng(address(run, Part.AUDIT, state.step)).random()
     share = group * int(config.allocation.audit_rate * budget / group + luck)
     evenly = share if audit.in_use else budget - share
-    state, belief = believed(run, state, clock)
+    state, chosen_by, compared_with = believed(run, state, clock)
     with clock.phase("sample"):
         even, chosen, keep_P = list[Rollouts](), list[Rollouts](), None
         num_even = -(-evenly // group)
@@ -41,7 +41,7 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
             where = address(run, Part.TRAIN, state.step)
             even.append(draw_some(run, spread(evenly, rows, size), state.updates, where))
         if evenly < budget:
-            chosen, keep_P = follow(run, state, belief, budget - evenly)
+            chosen, keep_P = follow(run, state, chosen_by, budget - evenly)
     for wave in (*even, *chosen):
         state = spend(state, wave)
     kept = chosen
@@ -55,8 +55,8 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
         rollouts=rollouts,
         drawn=[*even, *chosen],
         stats=run.history.stats(rows, state.updates),
-        belief=belief.take(rows),
-        accept_rate_P=belief.rate_P[rows],
+        belief=compared_with.take(rows),
+        accept_rate_P=compared_with.rate_P[rows],
     )
 
 
@@ -91,14 +91,25 @@ def follow(
             return drawn, end.value
 
 
-def believed(run: Run, state: State, clock: Clock) -> tuple[State, Belief]:
-    """Return the beliefs that the strategy acts on: by the history, or measured for the oracle.
+def believed(run: Run, state: State, clock: Clock) -> tuple[State, Belief, Belief]:
+    """Return the beliefs that prompts are chosen by, and those that rewards are compared with."""
+    own, allocation = run.belief(state.updates), run.config.allocation
+    if allocation.rule != "oracle":
+        return state, own, own
+    state, measured = measured_rates(run, state, clock)
+    return (
+        state,
+        own if allocation.oracle_for == "baseline" else measured,
+        own if allocation.oracle_for == "choice" else measured,
+    )
 
-    The oracle's rates come from rollouts that no method could afford; they are counted apart.
+
+def measured_rates(run: Run, state: State, clock: Clock) -> tuple[State, Belief]:
+    """Return the oracle's rates as beliefs.
+
+    They come from rollouts that no method could afford; they are counted apart.
     """
     config = run.config
-    if config.allocation.rule != "oracle":
-        return state, run.belief(state.updates)
     if state.step % config.allocation.every == 0:
         with clock.phase("pilot"):
             count_P = np.full(len(run.train_prompts), config.pilot.rollouts)
