@@ -210,11 +210,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, policy: Policy)
         load_policy(ModelConfig(path=str(tmp_path)))
 
 
-def test_prompt_states_are_the_last_hidden_states_whatever_is_batched_with_them(
+def test_a_reading_is_that_of_each_prompt_alone(
     policy: Policy, prompts: tuple[Prompt, ...]
 ) -> None:
-    state_PD = policy.prompt_states(prompts, tokens_per_batch=30)
-    for prompt, state_D in zip(prompts, state_PD, strict=True):
+    reading = policy.read(prompts, tokens_per_batch=30)
+    for row, prompt in enumerate(prompts):
+        token_BT = torch.tensor([prompt.token_ids])
         with torch.no_grad():
-            alone = policy.module.base_model(torch.tensor([prompt.token_ids])).last_hidden_state
-        assert state_D == pytest.approx(alone[0, -1].numpy(), abs=1e-5)
+            state_D = policy.module.base_model(token_BT).last_hidden_state[0, -1]
+            first = torch.distributions.Categorical(logits=policy.module(token_BT).logits[0, -1])
+        assert reading.state_PD[row] == pytest.approx(state_D.numpy(), abs=1e-5)
+        assert reading.entropy_P[row] == pytest.approx(first.entropy().item(), abs=1e-5)
+        assert reading.sign_PS[row].tolist() == [len(prompt.token_ids), reading.entropy_P[row]]

@@ -281,12 +281,12 @@ class RunConfig:
         return "flat" if flat and self.loss.weighting == "auto" else self.loss.resolved_weighting
 
     @property
-    def predictor(self) -> Literal["none", "past", "hidden_state"]:
+    def predictor(self) -> Literal["none", "past", "prompt"]:
         """The predictor in use, never auto."""
         if self.allocation.predictor != "auto":
             return self.allocation.predictor
         strategy = self.allocation.chooses_prompts and self.uses_history_baseline
-        return "hidden_state" if strategy else "none"
+        return "prompt" if strategy else "none"
 
     @property
     def updates_per_step(self) -> int:

@@ -50,6 +50,23 @@ class TokenScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the policy reads P prompts, before it answers."""
+
+    length_P: FloatArray
+    """[P] the prompt's tokens."""
+    entropy_P: FloatArray
+    """[P] entropy in nats of the first token of its answer."""
+    state_PD: FloatArray
+    """[P, D] last hidden states at the prompts' last tokens."""
+
+    @property
+    def sign_PS(self) -> FloatArray:
+        """[P, 2] length and entropy: what tells hard prompts from easy ones soonest."""
+        return np.stack([self.length_P, self.entropy_P], axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A causal language model on one device, with its tokenizer."""
 
@@ -120,8 +137,8 @@ class Policy:
             return self._score_chunks(hidden_ND, token_BT[scored_BT], temperature)
 
     @torch.no_grad()
-    def prompt_states(self, prompts: Sequence[Prompt], tokens_per_batch: int) -> FloatArray:
-        """Return [P, D] last hidden states at the prompts' last tokens, before anything is sampled.
+    def read(self, prompts: Sequence[Prompt], tokens_per_batch: int) -> Reading:
+        """Return how the policy reads P prompts, before anything is sampled.
 
         Args:
             prompts: P prompts.
@@ -131,21 +148,37 @@ class Policy:
         sequences = [
             TokenSequence(prompt.token_ids[:-1], prompt.token_ids[-1:]) for prompt in prompts
         ]
+        entropy_P = np.zeros(len(prompts))
         state_PD = np.zeros((len(prompts), self.module.config.get_text_config().hidden_size))
         for rows in microbatches(sequences, tokens_per_batch):
             token_BT, attend_BT, last_BT = pad_right(
                 [sequences[row] for row in rows], self.pad_id, self.device
             )
             with self.autocast():
-                hidden_BTD = self.module.base_model(
+                hidden_BD = self.module.base_model(
                     input_ids=token_BT, attention_mask=attend_BT, use_cache=False
-                ).last_hidden_state
-            state_PD[rows] = hidden_BTD[last_BT].float().cpu().numpy()
-        return state_PD
+                ).last_hidden_state[last_BT]
+                entropy_P[rows] = torch.cat(
+                    [self._entropy(part) for part in hidden_BD.split(self._chunk)]
+                ).numpy(force=True)
+            state_PD[rows] = hidden_BD.float().numpy(force=True)
+        return Reading(
+            length_P=np.array([len(prompt.token_ids) for prompt in prompts], np.float64),
+            entropy_P=entropy_P,
+            state_PD=state_PD,
+        )
+
+    def _entropy(self, hidden_ND: Tensor) -> Tensor:
+        logprob_NV = self.head(hidden_ND).float().log_softmax(-1)
+        return -(logprob_NV.exp() * logprob_NV).sum(-1)
+
+    @property
+    def _chunk(self) -> int:
+        """Tokens whose logits may exist at once."""
+        return max(1, LOGITS_PER_CHUNK // self.module.config.get_text_config().vocab_size)
 
     def _score_chunks(self, hidden_ND: Tensor, target_N: Tensor, temperature: float) -> TokenScores:
         head = self.head
-        size = max(1, LOGITS_PER_CHUNK // self.module.config.get_text_config().vocab_size)
 
         def score(hidden_CD: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             logprob_CV = (head(hidden_CD).float() / temperature).log_softmax(-1)
@@ -153,7 +186,7 @@ class Policy:
             logprob_C = logprob_CV.gather(-1, target_C[:, None])[:, 0]
             return logprob_C, *entropy_and_signal(logprob_CV, target_C)
 
-        chunks = list(zip(hidden_ND.split(size), target_N.split(size), strict=True))
+        chunks = list(zip(hidden_ND.split(self._chunk), target_N.split(self._chunk), strict=True))
         if len(chunks) <= 1 or not torch.is_grad_enabled():
             parts = [score(*chunk) for chunk in chunks]
         else:

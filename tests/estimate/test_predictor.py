@@ -5,7 +5,16 @@ import pytest
 
 from gvmrl.data import FloatArray
 from gvmrl.estimate.history import History
-from gvmrl.estimate.predictor import NUM_LOOKS, NUM_PAST, Predictor, past, standardised
+from gvmrl.estimate.predictor import (
+    NUM_PAST,
+    NUM_STATES,
+    Predictor,
+    past,
+    projected,
+    standardised,
+)
+
+NO_STATE_PD = np.zeros((2000, 0))
 
 
 def rates(look_PD: FloatArray, slope: float) -> FloatArray:
@@ -32,7 +41,7 @@ def test_looks_tell_the_rates_of_prompts_that_were_never_seen() -> None:
     look_PD = np.random.default_rng(0).normal(size=(2000, 5))
     rate_P = rates(look_PD, slope=2.0)
     predictor, history = Predictor(2000), pool(2000)
-    predictor.look(look_PD)
+    predictor.look(look_PD, NO_STATE_PD[: len(look_PD)])
     assert predictor.rate(history, 0) == pytest.approx(np.full(2000, 0.5))
     train(predictor, history, rate_P[:1000], range(60), seed=1)
     unseen_P = predictor.rate(history, 60)[1000:]
@@ -57,7 +66,7 @@ def test_the_past_tells_dead_prompts_from_sleeping_ones() -> None:
 def test_it_follows_a_policy_that_changes() -> None:
     look_PD = np.random.default_rng(2).normal(size=(500, 3))
     predictor, history = Predictor(500), pool(500)
-    predictor.look(look_PD)
+    predictor.look(look_PD, NO_STATE_PD[: len(look_PD)])
     train(predictor, history, rates(look_PD, 2.0), range(100), seed=3)
     train(predictor, pool(500), rates(look_PD, -2.0), range(100, 400), seed=4)
     assert np.abs(predictor.rate(pool(500), 400) - rates(look_PD, -2.0)).mean() < 0.1
@@ -76,26 +85,47 @@ def test_features_of_a_past_are_what_they_say() -> None:
     assert len(unseen) == NUM_PAST
 
 
-def test_long_looks_are_projected_and_constant_ones_do_no_harm() -> None:
-    look_PD = np.hstack([np.random.default_rng(5).normal(size=(40, 100)), np.ones((40, 1))])
-    look_PL = standardised(look_PD)
-    assert look_PL.shape == (40, NUM_LOOKS)
-    assert np.isfinite(look_PL).all()
-    assert np.array_equal(look_PL, standardised(look_PD))
+def test_long_states_are_projected_and_constant_features_do_no_harm() -> None:
+    state_PD = np.hstack([np.random.default_rng(5).normal(size=(40, 100)), np.ones((40, 1))])
+    standard_PD = standardised(state_PD)
+    assert np.abs(standard_PD[:, :-1].std(axis=0) - 1).max() < 1e-9
+    assert not standard_PD[:, -1].any()
+    state_PL = projected(standard_PD)
+    assert state_PL.shape == (40, NUM_STATES)
+    assert state_PL.std() == pytest.approx(1, abs=0.1)
+    assert np.array_equal(state_PL, projected(standard_PD))
+    assert projected(state_PL) is state_PL
+
+
+def test_a_sign_is_believed_sooner_than_many_states_of_noise() -> None:
+    rng = np.random.default_rng(8)
+    sign_P1, noise_PD = rng.normal(size=(1000, 1)), rng.normal(size=(1000, 64))
+    rate_P = rates(sign_P1, slope=2.0)
+    errors = []
+    for sign_PS, state_PD in (
+        (sign_P1, noise_PD),
+        (sign_P1[:, :0], np.hstack([sign_P1, noise_PD])),
+    ):
+        predictor, history = Predictor(1000), pool(1000)
+        predictor.look(sign_PS, state_PD)
+        train(predictor, history, rate_P[:500], range(8), seed=9)
+        errors.append(((predictor.rate(history, 8)[500:] - rate_P[500:]) ** 2).mean())
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_new_looks_keep_what_was_learned() -> None:
     predictor, history = Predictor(50), pool(50)
     train(predictor, history, np.full(50, 0.2), range(20), seed=6)
     before_P = predictor.rate(history, 20)
-    predictor.look(np.random.default_rng(7).normal(size=(50, 4)))
+    look_PD = np.random.default_rng(7).normal(size=(50, 4))
+    predictor.look(look_PD[:, :1], look_PD[:, 1:])
     assert predictor.rate(history, 20) == pytest.approx(before_P)
 
 
 def test_a_restored_predictor_goes_on_bit_by_bit() -> None:
     look_PD = np.random.default_rng(6).normal(size=(50, 4))
     predictor, other, history = Predictor(50), Predictor(50), pool(50)
-    predictor.look(look_PD)
+    predictor.look(look_PD, NO_STATE_PD[: len(look_PD)])
     train(predictor, history, rates(look_PD, 1.0), range(5), seed=7)
     other.restore(predictor.arrays())
     again = pool(50)

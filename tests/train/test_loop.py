@@ -60,7 +60,7 @@ RULES = {
     "speed": AllocationConfig(rule="speed"),
     "hora": AllocationConfig(rule="hora", hi=7),
     "paced": AllocationConfig(rule="paced"),
-    "paced, predicted": AllocationConfig(rule="paced", predictor="hidden_state", predictor_every=1),
+    "paced, predicted": AllocationConfig(rule="paced", predictor="prompt", predictor_every=1),
     "spaced": AllocationConfig(rule="spaced"),
     "thompson": AllocationConfig(rule="thompson"),
     "dapo": AllocationConfig(rule="dapo", audit_rate=0),
@@ -179,7 +179,7 @@ def timeless(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     [
         ("--allocation.rule", "gvm"),
         (
-            *("--allocation.rule", "paced", "--allocation.predictor", "hidden_state"),
+            *("--allocation.rule", "paced", "--allocation.predictor", "prompt"),
             *("--loss.name", "rloo", "--loss.baseline", "history"),
         ),
     ],

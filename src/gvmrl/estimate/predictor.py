@@ -5,7 +5,7 @@ policy, and about those with a like past (how often has a prompt that was wrong 
 row, fifty updates ago, come right?). A logistic regression on such features, updated with every
 step's outcomes, gives each prompt a prior rate; `History.belief` adds the prompt's own rollouts.
 
-Axes: P prompts of the pool, K visited in a step, F features with the constant, L looks.
+Axes: P prompts of the pool, K visited in a step, F features with the constant, S signs, L looks.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from gvmrl.data import FloatArray, IntArray
 from gvmrl.estimate.history import History
 
-NUM_LOOKS = 32
-"""Features kept of a longer vector that describes a prompt, by a fixed random projection."""
+NUM_STATES = 32
+"""Features kept of a longer hidden state, by a fixed random projection."""
+STATE_SCALE = 8**-0.5
+"""Deviation of these features. The prior keeps small features small: many of them, each as free as
+the few signs, would fit the noise of the first hundred prompts."""
 FORGET = 0.99
 """Weight of the evidence so far at each further step: the policy that it is about changes."""
 RIDGE = 1.0
@@ -35,13 +38,15 @@ class Predictor:
         self.coefficient_F: FloatArray = np.zeros(NUM_PAST)
         self.precision_FF: FloatArray = RIDGE * np.eye(NUM_PAST)
 
-    def look(self, look_PD: FloatArray) -> None:
-        """Take the prompts as the policy sees them now; what was learned stays.
+    def look(self, sign_PS: FloatArray, state_PD: FloatArray) -> None:
+        """Take the prompts as the policy reads them now; what was learned stays.
 
         Args:
-            look_PD: [P, D] what describes each prompt, at any scale; the same D every time.
+            sign_PS: [P, S] few features that each say something, at any scale.
+            state_PD: [P, D] hidden states, at any scale; S and D are the same every time.
         """
-        self.look_PL = standardised(look_PD)
+        state_PL = STATE_SCALE * projected(standardised(state_PD))
+        self.look_PL = np.hstack([standardised(sign_PS), state_PL])
         new = NUM_PAST + self.look_PL.shape[1] - self.coefficient_F.size
         if new:
             self.coefficient_F = np.append(self.coefficient_F, np.zeros(new))
@@ -108,12 +113,16 @@ def past(history: History, step: int, row_K: IntArray | None = None) -> FloatArr
 
 
 def standardised(look_PD: FloatArray) -> FloatArray:
-    """Return [P, L] features of mean 0 and deviation 1, projected to fewer where there are many."""
+    """Return [P, D] features of mean 0 and deviation 1; constant ones are 0."""
     centred_PD = look_PD - look_PD.mean(axis=0)
     scale_D = centred_PD.std(axis=0)
-    standard_PD = centred_PD / np.where(scale_D > 0, scale_D, 1.0)
-    num = standard_PD.shape[1]
-    if num > NUM_LOOKS:
-        mixing_DL = np.random.default_rng(num).standard_normal((num, NUM_LOOKS))
-        standard_PD = standard_PD @ mixing_DL / np.sqrt(num)
-    return standard_PD
+    return centred_PD / np.where(scale_D > 0, scale_D, 1.0)
+
+
+def projected(state_PD: FloatArray) -> FloatArray:
+    """Return [P, L] at most `NUM_STATES` features, mixed at random where there were more."""
+    num = state_PD.shape[1]
+    if num <= NUM_STATES:
+        return state_PD
+    mixing_DL = np.random.default_rng(num).standard_normal((num, NUM_STATES))
+    return state_PD @ mixing_DL / np.sqrt(num)

@@ -61,13 +61,13 @@ class AllocationConfig:
     group: int | None = None
     """Rollouts of a prompt at a visit, where a strategy chooses the prompts; >= 2. None: 4 where
     rewards are compared within the group alone, else 2."""
-    predictor: Literal["auto", "none", "past", "hidden_state"] = "auto"
+    predictor: Literal["auto", "none", "past", "prompt"] = "auto"
     """What is expected of a prompt besides its own recent rollouts: the pool's mean for all, or a
     forecast fitted as the run goes on, from how prompts with a like past fared, or from that and
-    the policy's hidden state at the end of the prompt. auto: hidden_state where a strategy meets
-    the baseline of the history, else none."""
+    how the policy reads the prompt: its length, how open the answer's first token is, and the
+    hidden state. auto: prompt where a strategy meets the baseline of the history, else none."""
     predictor_every: int = 32
-    """Steps between two looks at the hidden states; one takes a forward pass over all prompts."""
+    """Steps between two readings of the prompts; one takes a forward pass over all of them."""
     audit_rate: float = 0.1
     """Share of a strategy's rollouts that go to uniformly chosen prompts, to measure what the
     strategy gains; where it gains nothing, uniform sampling takes over. 0 never audits."""

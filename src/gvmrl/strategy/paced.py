@@ -14,7 +14,7 @@ MOST_OFTEN = 2.0
 
 
 def paced(pool: Pool, *, power: float = 0.5, most_often: float = MOST_OFTEN) -> Waves:
-    """Visit the prompts whose wait times value is largest, unseen ones first.
+    """Visit the prompts whose wait times value is largest.
 
     The value is a power of the expected disagreement of two rollouts, E[2 p (1 - p)], under a
     belief whose outcomes age as fast as was measured; the root is in proportion to the standard
@@ -33,7 +33,7 @@ def paced(pool: Pool, *, power: float = 0.5, most_often: float = MOST_OFTEN) -> 
     history = pool.history
     value_P = pool.belief.disagreement_P
     value_P = np.maximum(value_P, LEAST_VALUE * value_P.max()) ** power
-    wait_P = np.where(history.seen_P, pool.step - history.last_P, np.inf)
+    wait_P = pool.step - np.where(history.seen_P, history.last_P, -pool.pace)
     # negative while a prompt rests: it is taken only where all others were
     over_P = wait_P - pool.pace / most_often
     rows = most_urgent(np.where(over_P < 0, over_P, wait_P * value_P), pool.num_groups, pool.rng)

@@ -64,11 +64,12 @@ class Run:
     def look(self, step: int) -> None:
         """Show the predictor, if it wants to see that, how the policy reads the prompts now."""
         config = self.config
-        if config.predictor != "hidden_state" or step % config.allocation.predictor_every:
+        if config.predictor != "prompt" or step % config.allocation.predictor_every:
             return
         assert self.predictor is not None, "open_run made it"
         tokens = config.optim.tokens_per_microbatch
-        self.predictor.look(self.learner.policy.prompt_states(self.train_prompts, tokens))
+        reading = self.learner.policy.read(self.train_prompts, tokens)
+        self.predictor.look(reading.sign_PS, reading.state_PD)
 
     def belief(self, updates: int) -> Belief:
         """Return what is believed of the training prompts at an update."""
