@@ -1,5 +1,6 @@
 """The cells of a bench: every arm, loss, set and seed as the settings of one run."""
 
+import logging
 import re
 import shlex
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from gvmrl.bench.config import BenchConfig
 from gvmrl.config import RunConfig
 from gvmrl.errors import InputError
 from gvmrl.flags import parse_flags
+
+logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 """What an arm, a loss or a set may be called: it becomes a folder."""
@@ -109,16 +112,18 @@ def _settings(config: BenchConfig, name: str, flags: list[str]) -> RunConfig:
 def _check_patterns(
     where: Mapping[str, list[str]], arms: Mapping[str, list[str]], places: list[str]
 ) -> None:
-    """Refuse names and patterns that match nothing: they would be ignored in silence."""
+    """Refuse arms that do not exist; name patterns that match nothing, but let a bench be cut."""
     for arm, patterns in where.items():
         if arm not in arms:
             raise InputError(f"only names {arm!r}, which is no arm; there are {', '.join(arms)}")
-        for pattern in patterns or [""]:
-            if not any(_matches(place, [pattern]) for place in places):
-                raise InputError(
-                    f"only: the pattern {pattern!r} of {arm} matches no SET/LOSS/SEED, such as "
-                    f"{places[0]}"
-                )
+        if not patterns:
+            raise InputError(f"only names no SET/LOSS/SEED for {arm}, such as {places[0]}")
+        matched = [any(_matches(place, [pattern]) for place in places) for pattern in patterns]
+        if not any(matched):
+            logger.warning("only: %s runs nowhere; a SET/LOSS/SEED is %s", arm, places[0])
+        elif not all(matched):
+            idle = [pattern for pattern, hit in zip(patterns, matched, strict=True) if not hit]
+            logger.warning("only: %s of %s match no SET/LOSS/SEED", ", ".join(idle), arm)
 
 
 def _matches(place: str, patterns: list[str]) -> bool:
