@@ -11,13 +11,15 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from gvmrl.config import DataConfig, LogConfig, OptimConfig, RunConfig
 from gvmrl.data import FloatArray
 from gvmrl.errors import InputError
-from gvmrl.files import read_json_lines
+from gvmrl.files import read_json_lines, write_json_lines
 from gvmrl.losses import LossConfig
+from gvmrl.model import load_policy
 from gvmrl.strategy.config import AllocationConfig, PilotConfig
 from gvmrl.train.loop import train
 from gvmrl.train.metrics import MetricRow
@@ -83,6 +85,19 @@ def test_every_rule_takes_equal_updates_on_equal_training_rollouts(tmp_path: Pat
     assert last["dapo"]["cost/all_rollouts"] > 64
     assert last["oracle"]["cost/oracle_rollouts"] == 2 * 40
     assert last["oracle"]["cost/all_rollouts"] == 64
+
+
+def test_a_policy_that_is_never_right_is_left_as_it_is(tmp_path: Path) -> None:
+    lines = [{"id": f"q{n}", "question": f"1+{n}=", "answer": "no total"} for n in range(40)]
+    write_json_lines(tmp_path / "dead.jsonl", lines)
+    data = DataConfig(train=str(tmp_path / "dead.jsonl"), eval=None)
+    config = small(tmp_path / "run", data=data, loss=LossConfig(name="rloo"))
+    before = load_policy(config.model).parameters
+    with open_run(config) as opened:
+        train(opened, lambda _row: None)
+        after = opened.learner.policy.parameters
+    assert config.uses_history_baseline
+    assert all(map(torch.equal, before, after))
 
 
 def test_counts_of_a_step_sum_to_its_budget_and_keep_their_bounds(tmp_path: Path) -> None:

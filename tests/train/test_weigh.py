@@ -124,10 +124,17 @@ def test_only_inverse_probability_keeps_the_expected_update_free_of_the_counts(
 
 
 def over_belief(
-    group: Sequence[float], alpha: float, beta: float, name: Loss = "rloo"
+    group: Sequence[float],
+    alpha: float,
+    beta: float,
+    name: Loss = "rloo",
+    others: Sequence[Sequence[float]] = ((0, 1),),
 ) -> FloatArray:
-    belief = Belief(alpha_P=np.array([alpha]), beta_P=np.array([beta]))
-    return weigh(scored([group]), LossConfig(name=name), belief=belief).advantage_R
+    """Advantages of a group in a step with other groups; as given, those tell nothing apart."""
+    ones_P = np.ones(1 + len(others))
+    belief = Belief(alpha_P=alpha * ones_P, beta_P=beta * ones_P)
+    step = scored([group, *others])
+    return weigh(step, LossConfig(name=name), belief=belief).advantage_R[: len(group)]
 
 
 def test_the_history_baseline_is_what_belief_and_the_others_expect() -> None:
@@ -141,13 +148,16 @@ def test_the_history_baseline_is_what_belief_and_the_others_expect() -> None:
     assert tiny == pytest.approx([1, -0.5, -0.5], abs=1e-6)
 
 
-def moments(size: int, rate: float, alpha: float, beta: float) -> tuple[float, float]:
+def moments(
+    size: int, rate: float, alpha: float, beta: float, others: Sequence[Sequence[float]] = ((0, 1),)
+) -> tuple[float, float]:
     """Mean and variance of the group's gradient by the logit of its rate, by enumeration."""
     total = square = 0.0
     for group in itertools.product((0.0, 1.0), repeat=size):
         chance = math.prod(rate if reward else 1 - rate for reward in group)
         score_R = np.array(group) - rate
-        gradient = float((over_belief(group, alpha, beta) * score_R).mean())
+        advantage_R = over_belief(group, alpha, beta, others=others)
+        gradient = float((advantage_R * score_R).mean())
         total, square = total + chance * gradient, square + chance * gradient**2
     return total, square - total**2
 
@@ -158,6 +168,25 @@ def test_the_history_baseline_keeps_the_expectation_whatever_is_believed(
     size: int, belief: tuple[float, float]
 ) -> None:
     assert moments(size, 0.3, *belief)[0] == pytest.approx(0.3 * 0.7)
+
+
+@pytest.mark.parametrize("reward", [0, 1])
+def test_a_step_whose_rollouts_all_earn_the_same_pushes_nothing(reward: int) -> None:
+    same = [reward] * 2
+    assert not over_belief(same, alpha=1, beta=1, others=[same, same]).any()
+    assert over_belief(same, alpha=1, beta=1, others=[same, [1 - reward, reward]]).all()
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize("rate", [0.01, 0.3])
+def test_leaving_such_steps_out_scales_the_expectation_as_the_docstring_says(
+    size: int, rate: float
+) -> None:
+    alpha, beta = 1.0, 3.0
+    # what is expected of a rollout whose others all failed, or all succeeded
+    low, high = alpha / (alpha + beta + size - 1), (alpha + size - 1) / (alpha + beta + size - 1)
+    kept = 1 - low * (1 - rate) ** (size - 1) - (1 - high) * rate ** (size - 1)
+    assert moments(size, rate, alpha, beta, others=())[0] == pytest.approx(kept * rate * (1 - rate))
 
 
 def test_a_good_belief_lowers_the_variance_most_in_small_groups() -> None:

@@ -115,8 +115,15 @@ def _over_belief(rollouts: Rollouts, belief: Belief, *, standardised: bool) -> F
     The expectation b = (alpha + successes of the others) / (alpha + beta + number of the others)
     does not depend on the rollout's own reward, so subtracting it changes no expectation. GRPO's
     division is by sqrt(b (1 - b)).
+
+    A step whose rollouts all earn the same has no advantages, as with groups alone. What is left of
+    it is the noise of b, which the optimizer would scale up to a full update: a policy that is
+    never right would only be pushed away from all that it says. Where successes are rare, leaving
+    such steps out scales what the expected update owes to a prompt by 1 - b at least.
     """
     row_R = rollouts.prompt_R
+    if np.ptp(rollouts.reward_R) == 0:
+        return np.zeros(row_R.size)
     total_P = segment_sum(rollouts.reward_R, row_R, len(rollouts.prompts))
     hits_R = belief.alpha_P[row_R] + total_P[row_R] - rollouts.reward_R
     expected_R = hits_R / (
