@@ -19,6 +19,7 @@ from gvmrl.train.metrics import (
     MetricRow,
     Sink,
     allocation_metrics,
+    memory_metrics,
     progress_metrics,
     rollout_metrics,
     strategy_metrics,
@@ -36,11 +37,11 @@ def train(run: Run, show: Sink) -> None:
     Raises:
         InputError: If the policy or the loss stops being finite; the checkpoints are as they were.
     """
-    config, state = run.config, run.state
+    config, state, device = run.config, run.state, run.learner.policy.device
 
     def log(row: MetricRow, clock: Clock) -> None:
         for sink in (*run.sinks, show):
-            sink(progress_metrics(state) | row | clock.seconds)
+            sink(progress_metrics(state) | row | memory_metrics(device) | clock.seconds)
 
     try:
         if state.step == 0:

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gvmrl.config import LogConfig
 from gvmrl.data import FloatArray, Rollouts, segment_sum
@@ -117,6 +118,21 @@ def progress_metrics(state: State) -> MetricRow:
     """Say where the run stands and what it has cost so far."""
     costs = {f"cost/{name}": value for name, value in asdict(state.costs).items()}
     return {"step": state.step, "updates": state.updates, **costs}
+
+
+def memory_metrics(device: torch.device) -> MetricRow:
+    """Say how much GPU memory the process has used at most since it started, in bytes.
+
+    `memory/gpu_peak_bytes` is what tensors took at once; `memory/gpu_held_bytes` is what PyTorch's
+    allocator took from the GPU for them, gaps included. CUDA's own context comes on top of it, some
+    hundred MB. A policy that is not on CUDA has neither figure.
+    """
+    if device.type != "cuda":
+        return {}
+    return {
+        "memory/gpu_peak_bytes": torch.cuda.max_memory_allocated(device),
+        "memory/gpu_held_bytes": torch.cuda.max_memory_reserved(device),
+    }
 
 
 def _quantiles(name: str, value_P: FloatArray) -> MetricRow:
