@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gvmrl.config import SamplerConfig
 from gvmrl.data import Prompt
@@ -123,3 +125,34 @@ def test_a_tokenizer_without_a_pad_token_changes_nothing(policy: Policy, prompts
     finally:
         policy.tokenizer.pad_token = "<pad>"
     assert found == wanted
+
+
+class _Casts(TorchDispatchMode):
+    """Counts how often an array of some shape is cast to bfloat16."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        named = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and named.get("dtype") == torch.bfloat16:
+            assert isinstance(args[0], Tensor)
+            self.count += args[0].shape == self.shape
+        return func(*args, **named)
+
+
+def test_weights_are_cast_once_for_all_tokens_of_a_batch(policy: Policy, prompts: Prompts) -> None:
+    half = replace(policy, dtype=torch.bfloat16)
+    (weight,) = policy.head.parameters()
+    sampler = TransformersSampler(half, SamplerConfig(max_new_tokens=8))
+    with _Casts(weight.shape) as casts:
+        completions = sampler.sample(prompts, np.full(8, 1), HERE)
+    assert max(len(completion.token_ids) for completion in completions) > 1
+    assert casts.count == 1

@@ -55,7 +55,9 @@ class TransformersSampler:
         while len(done) < len(rows):
             batch = by_length[len(done) : len(done) + self.rows_per_batch]
             try:
-                found = self._generate([rows[row] for row in batch], address)
+                # Around all tokens of the batch: at its end autocast forgets the cast weights.
+                with self.policy.autocast():
+                    found = self._generate([rows[row] for row in batch], address)
             except RuntimeError as error:
                 self._halve(error, len(batch))
                 continue
@@ -118,15 +120,14 @@ class TransformersSampler:
         self, token_BT: Tensor, attend_BT: Tensor, position_BT: Tensor, cache: DynamicCache
     ) -> Tensor:
         """[B, V] logits behind the last of the given tokens, which join the cache."""
-        with self.policy.autocast():
-            return self.policy.module(
-                input_ids=token_BT,
-                attention_mask=attend_BT,
-                position_ids=position_BT,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+        return self.policy.module(
+            input_ids=token_BT,
+            attention_mask=attend_BT,
+            position_ids=position_BT,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
 
     def _finish(self, drawn_BT: Tensor, logprob_BT: Tensor) -> list[Completion]:
         """Cut the rows where they end, and decode them."""
