@@ -39,7 +39,7 @@ def main() -> None:
     count_P = np.full(len(prompts), args.rollouts)
 
     def ours(seed: int) -> int:
-        completions = sampler.sample(prompts, count_P, (seed, 0, 0))
+        completions = sampler.sample(prompts, count_P, [(seed, 0, 0)] * len(prompts))
         return sum(len(completion.token_ids) for completion in completions)
 
     def plain(seed: int) -> int:

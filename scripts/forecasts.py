@@ -21,7 +21,7 @@ from gvmrl.estimate.history import History
 from gvmrl.estimate.predictor import Predictor
 from gvmrl.model import Reading, load_policy
 from gvmrl.reward.scorer import make_reward
-from gvmrl.sample import collect
+from gvmrl.sample import Wave, collect
 from gvmrl.sample.make import make_sampler
 from gvmrl.train.prompts import load_prompts
 
@@ -69,9 +69,9 @@ def measure(mix: str, seed: int) -> Pool:
     scorer = make_reward(config.reward)
     try:
         prompts, _ = load_prompts(config, policy.tokenizer, scorer)
-        counts = np.full(PROMPTS, ROLLOUTS)
+        wave = Wave(prompts, np.full(PROMPTS, ROLLOUTS), (seed, 99))
         sampler = make_sampler(policy, config.sampler)
-        drawn = collect(sampler, scorer, prompts, counts, address=(seed, 99), policy_step=0)
+        (drawn,) = collect(sampler, scorer, [wave], policy_step=0)
     finally:
         scorer.close()
     hits_P = segment_sum(drawn.reward_R, drawn.prompt_R, PROMPTS)

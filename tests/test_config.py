@@ -42,6 +42,12 @@ OUT = Path("run")
             1.0,
             r"allocation.audit_rate must be in \[0, 1\), got 1.0",
         ),
+        (
+            AllocationConfig,
+            "oracle_for",
+            "choice",
+            "oracle_for is choice, but .* is paced, not oracle",
+        ),
         (AllocationConfig, "predictor_every", 0, "allocation.predictor_every must be >= 1"),
         (LossConfig, "baseline", "history", "loss.baseline is for losses that have one; raft"),
         (LossConfig, "kl_coef", -0.1, "loss.kl_coef must be >= 0, got -0.1"),

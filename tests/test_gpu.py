@@ -39,7 +39,9 @@ def test_a_gpu_gives_the_log_probabilities_of_the_cpu(
 
 def test_the_sampler_says_what_the_training_pass_says(prompts: Prompts) -> None:
     policy = load_policy(ModelConfig(device="cuda"))
-    found = TransformersSampler(policy, SamplerConfig()).sample(prompts, np.full(8, 4), (0, 1, 2))
+    found = TransformersSampler(policy, SamplerConfig()).sample(
+        prompts, np.full(8, 4), [(0, 1, 2)] * 8
+    )
     sequences = [
         TokenSequence(prompts[row // 4].token_ids, completion.token_ids)
         for row, completion in enumerate(found)

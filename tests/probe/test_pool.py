@@ -35,7 +35,7 @@ def rollouts(shipped_policy: Policy, prompts: tuple[Prompt, ...]) -> Rollouts:
     """Eight rollouts of four prompts with rewards that have nothing to do with them."""
     few = prompts[:4]
     sampler = TransformersSampler(shipped_policy, SamplerConfig())
-    completions = sampler.sample(few, np.full(4, POOL), (0, 0, 0))
+    completions = sampler.sample(few, np.full(4, POOL), [(0, 0, 0)] * 4)
     reward_R = np.array([1, 1, 0, 0, 1, 0, 0, 0] * 3 + [1] * 8, np.float64)
     return Rollouts(
         prompts=few,

@@ -81,7 +81,7 @@ def draw(make_sampler: MakeSampler) -> Draw:
         config: SamplerConfig = DEFAULT,
         address: Address = HERE,
     ) -> list[Completion]:
-        return make_sampler(config).sample(prompts, np.array(counts), address)
+        return make_sampler(config).sample(prompts, np.array(counts), [address] * len(prompts))
 
     return sample
 
@@ -144,6 +144,17 @@ def test_the_address_decides_the_completions(draw: Draw, prompts: Prompts) -> No
     assert [c.token_ids for c in first] != [c.token_ids for c in other]
 
 
+def test_waves_side_by_side_draw_what_each_would_draw_alone(
+    make_sampler: MakeSampler, draw: Draw, prompts: Prompts
+) -> None:
+    there = (0, 1, 3)
+    count_P = np.array([2] * 8 + [3] * 4)
+    addresses = [HERE] * 8 + [there] * 4
+    found = make_sampler(DEFAULT).sample([*prompts, *prompts[:4]], count_P, addresses)
+    alone = [*draw(prompts, [2] * 8), *draw(prompts[:4], [3] * 4, address=there)]
+    assert [c.token_ids for c in found] == [c.token_ids for c in alone]
+
+
 def test_completions_end_with_the_stop_token_or_are_truncated(
     draw: Draw, tiny: Policy, prompts: Prompts
 ) -> None:
@@ -179,12 +190,12 @@ def test_a_change_of_the_weights_is_seen_at_once(
     make_sampler: MakeSampler, tiny: Policy, prompts: Prompts
 ) -> None:
     sampler = make_sampler(DEFAULT)
-    before = sampler.sample(prompts, np.full(8, 2), HERE)
+    before = sampler.sample(prompts, np.full(8, 2), [HERE] * 8)
     weight = tiny.head.get_parameter("weight")
     with torch.no_grad():
         weight.neg_()
-        changed = sampler.sample(prompts, np.full(8, 2), HERE)
+        changed = sampler.sample(prompts, np.full(8, 2), [HERE] * 8)
         weight.neg_()
-        after = sampler.sample(prompts, np.full(8, 2), HERE)
+        after = sampler.sample(prompts, np.full(8, 2), [HERE] * 8)
     assert [c.token_ids for c in before] != [c.token_ids for c in changed]
     assert [c.token_ids for c in before] == [c.token_ids for c in after]

@@ -60,7 +60,7 @@ def rows_of_each_pass(policy: Policy, most: int = 10**6) -> list[tuple[int, int]
 def test_a_prompt_is_read_once_for_all_its_rollouts(policy: Policy, prompts: Prompts) -> None:
     shapes = rows_of_each_pass(policy)
     counts = np.array([0, 3, 1, 0, 0, 5, 0, 2])
-    TransformersSampler(policy, SamplerConfig()).sample(prompts, counts, HERE)
+    TransformersSampler(policy, SamplerConfig()).sample(prompts, counts, [HERE] * len(prompts))
     assert shapes[0] == (4, max(len(prompts[row].token_ids) for row in np.flatnonzero(counts)))
     assert all(length == 1 for _, length in shapes[1:])
     assert shapes[1][0] <= 11
@@ -74,9 +74,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_so(
     shapes = rows_of_each_pass(policy, most=5)
     sampler = TransformersSampler(policy, SamplerConfig())
     with caplog.at_level(logging.WARNING):
-        found = sampler.sample(prompts, np.full(8, 3), HERE)
+        found = sampler.sample(prompts, np.full(8, 3), [HERE] * 8)
     wanted = TransformersSampler(shipped_policy, SamplerConfig()).sample(
-        prompts, np.full(8, 3), HERE
+        prompts, np.full(8, 3), [HERE] * 8
     )
     assert [c.token_ids for c in found] == [c.token_ids for c in wanted]
     assert max(num_rows for num_rows, _ in shapes) <= 5
@@ -87,20 +87,20 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_so(
         for many, few in ((24, 12), (12, 6), (6, 3))
     ]
     caplog.clear()
-    sampler.sample(prompts, np.full(8, 3), HERE)
+    sampler.sample(prompts, np.full(8, 3), [HERE] * 8)
     assert not caplog.records, "the smaller batch is kept"
 
 
 def test_a_row_that_does_not_fit_alone_is_an_error(policy: Policy, prompts: Prompts) -> None:
     rows_of_each_pass(policy, most=0)
     with pytest.raises(torch.OutOfMemoryError, match="no room"):
-        TransformersSampler(policy, SamplerConfig()).sample(prompts, np.ones(8, int), HERE)
+        TransformersSampler(policy, SamplerConfig()).sample(prompts, np.ones(8, int), [HERE] * 8)
 
 
 def test_any_other_error_of_a_pass_is_not_swallowed(policy: Policy, prompts: Prompts) -> None:
     long = replace(prompts[0], token_ids=(99,))  # no such token: an IndexError of the embedding
     with pytest.raises(IndexError, match="index out of range"):
-        TransformersSampler(policy, SamplerConfig()).sample((long,), np.array([4]), HERE)
+        TransformersSampler(policy, SamplerConfig()).sample((long,), np.array([4]), [HERE])
 
 
 def test_memory_that_the_system_refuses_counts_as_full(policy: Policy, prompts: Prompts) -> None:
@@ -113,15 +113,17 @@ def test_memory_that_the_system_refuses_counts_as_full(policy: Policy, prompts: 
 
     policy.module.register_forward_pre_hook(greedy, with_kwargs=True)
     sampler = TransformersSampler(policy, SamplerConfig())
-    assert len(sampler.sample(prompts, np.ones(8, int), HERE)) == 8
+    assert len(sampler.sample(prompts, np.ones(8, int), [HERE] * 8)) == 8
     assert sampler.rows_per_batch == 4
 
 
 def test_a_tokenizer_without_a_pad_token_changes_nothing(policy: Policy, prompts: Prompts) -> None:
-    wanted = TransformersSampler(policy, SamplerConfig()).sample(prompts, np.full(8, 2), HERE)
+    wanted = TransformersSampler(policy, SamplerConfig()).sample(prompts, np.full(8, 2), [HERE] * 8)
     policy.tokenizer.pad_token = None
     try:
-        found = TransformersSampler(policy, SamplerConfig()).sample(prompts, np.full(8, 2), HERE)
+        found = TransformersSampler(policy, SamplerConfig()).sample(
+            prompts, np.full(8, 2), [HERE] * 8
+        )
     finally:
         policy.tokenizer.pad_token = "<pad>"
     assert found == wanted
@@ -153,6 +155,6 @@ def test_weights_are_cast_once_for_all_tokens_of_a_batch(policy: Policy, prompts
     (weight,) = policy.head.parameters()
     sampler = TransformersSampler(half, SamplerConfig(max_new_tokens=8))
     with _Casts(weight.shape) as casts:
-        completions = sampler.sample(prompts, np.full(8, 1), HERE)
+        completions = sampler.sample(prompts, np.full(8, 1), [HERE] * 8)
     assert max(len(completion.token_ids) for completion in completions) > 1
     assert casts.count == 1

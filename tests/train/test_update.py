@@ -22,7 +22,7 @@ def rollouts(shipped_policy: Policy, prompts: tuple[Prompt, ...]) -> Rollouts:
     """Ragged groups with alternating rewards."""
     count_P = np.array([0, 5, 2, 4, 3, 1, 6, 3])
     sampler = TransformersSampler(shipped_policy, SamplerConfig())
-    completions = sampler.sample(prompts, count_P, (0, 0, 0))
+    completions = sampler.sample(prompts, count_P, [(0, 0, 0)] * len(prompts))
     return Rollouts(
         prompts=prompts,
         prompt_R=np.repeat(np.arange(8), count_P),

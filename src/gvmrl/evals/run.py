@@ -180,7 +180,9 @@ def _sample(config: EvalConfig, task: Task, sampler: Sampler, judge: Judge, show
     for start in range(0, len(left), size):
         batch = left[start : start + size]
         try:
-            completions = sampler.sample(batch, np.full(len(batch), config.k), (config.seed,))
+            completions = sampler.sample(
+                batch, np.full(len(batch), config.k), [(config.seed,)] * len(batch)
+            )
         except FloatingPointError as error:
             raise InputError(
                 f"model.path {config.model.path!r} cannot be evaluated: {error}"

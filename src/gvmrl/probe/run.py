@@ -37,7 +37,7 @@ from gvmrl.probe.report import CheckRow, Report, Row, ShareRow, StageRow
 from gvmrl.probe.verdict import verdict
 from gvmrl.reward.config import Scorer
 from gvmrl.reward.scorer import make_reward
-from gvmrl.sample import Sampler, collect
+from gvmrl.sample import Sampler, Wave, collect
 from gvmrl.sample.transformers import TransformersSampler
 from gvmrl.train.prompts import load_prompts
 
@@ -65,10 +65,8 @@ class Probe:
 
     def draw(self, count_P: IntArray, part: Part, number: int) -> Rollouts:
         """Draw and score rollouts; equal arguments give equal rollouts."""
-        address = (self.config.seed, part, number)
-        return collect(
-            self.sampler, self.scorer, self.prompts, count_P, address=address, policy_step=0
-        )
+        wave = Wave(self.prompts, count_P, (self.config.seed, part, number))
+        return collect(self.sampler, self.scorer, [wave], policy_step=0)[0]
 
 
 def run_probe(config: ProbeConfig, show: Show) -> Report:

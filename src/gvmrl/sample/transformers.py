@@ -8,6 +8,7 @@ Axes: U prompts of a batch, B rows generated side by side, T positions, V vocabu
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,14 @@ logger = logging.getLogger(__name__)
 CPU_OUT_OF_MEMORY = "can't allocate memory"
 
 
+class _Row(NamedTuple):
+    """One completion to be drawn."""
+
+    prompt: Prompt
+    number: int
+    address: Address
+
+
 @dataclass(slots=True)
 class TransformersSampler:
     """Draws from a policy on its own device; it always has the current weights."""
@@ -37,7 +46,7 @@ class TransformersSampler:
         self.rows_per_batch = self.config.rows_per_batch
 
     def sample(
-        self, prompts: Sequence[Prompt], count_P: IntArray, address: Address
+        self, prompts: Sequence[Prompt], count_P: IntArray, addresses: Sequence[Address]
     ) -> list[Completion]:
         """Draw `count_P[i]` completions of each prompt (see `Sampler`).
 
@@ -46,18 +55,18 @@ class TransformersSampler:
             torch.OutOfMemoryError: If not even one row fits into memory.
         """
         rows = [
-            (prompt, number)
-            for prompt, count in zip(prompts, count_P, strict=True)
+            _Row(prompt, number, address)
+            for prompt, count, address in zip(prompts, count_P, addresses, strict=True)
             for number in range(count)
         ]
-        by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][0].token_ids))
+        by_length = sorted(range(len(rows)), key=lambda row: len(rows[row].prompt.token_ids))
         done: dict[int, Completion] = {}
         while len(done) < len(rows):
             batch = by_length[len(done) : len(done) + self.rows_per_batch]
             try:
                 # Around all tokens of the batch: at its end autocast forgets the cast weights.
                 with self.policy.autocast():
-                    found = self._generate([rows[row] for row in batch], address)
+                    found = self._generate([rows[row] for row in batch])
             except RuntimeError as error:
                 self._halve(error, len(batch))
                 continue
@@ -79,16 +88,16 @@ class TransformersSampler:
             torch.cuda.empty_cache()
 
     @torch.no_grad()
-    def _generate(self, rows: Sequence[tuple[Prompt, int]], address: Address) -> list[Completion]:
+    def _generate(self, rows: Sequence["_Row"]) -> list[Completion]:
         policy, length = self.policy, self.config.max_new_tokens
         device = policy.device
         uniform_BT = torch.from_numpy(
-            np.stack([uniforms(prompt, number, length, address) for prompt, number in rows])
+            np.stack([uniforms(row.prompt, row.number, length, row.address) for row in rows])
         ).to(device, torch.float32)
         stop = torch.tensor(sorted(policy.stop_ids), device=device)
-        prompts = {prompt.id: prompt for prompt, _ in rows}
+        prompts = {row.prompt.id: row.prompt for row in rows}
         place = {prompt_id: number for number, prompt_id in enumerate(prompts)}
-        owner_B = torch.tensor([place[prompt.id] for prompt, _ in rows], device=device)
+        owner_B = torch.tensor([place[row.prompt.id] for row in rows], device=device)
         token_UT, attend_UT = _pad_left(list(prompts.values()), policy.pad_id, device)
         position_UT = (attend_UT.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache(config=policy.module.config)

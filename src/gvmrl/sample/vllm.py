@@ -39,19 +39,21 @@ class VllmSampler:
         self._version = -1
 
     def sample(
-        self, prompts: Sequence[Prompt], count_P: IntArray, address: Address
+        self, prompts: Sequence[Prompt], count_P: IntArray, addresses: Sequence[Address]
     ) -> list[Completion]:
         """Draw `count_P[i]` completions of each prompt (see `Sampler`)."""
         from vllm import SamplingParams
 
         self._bring_up_to_date()
         wanted = [
-            (prompt, int(count)) for prompt, count in zip(prompts, count_P, strict=True) if count
+            (prompt, int(count), address)
+            for prompt, count, address in zip(prompts, count_P, addresses, strict=True)
+            if count
         ]
         if not wanted:
             return []
         outputs = self._engine.generate(
-            [{"prompt_token_ids": list(prompt.token_ids)} for prompt, _ in wanted],
+            [{"prompt_token_ids": list(prompt.token_ids)} for prompt, _, _ in wanted],
             [
                 SamplingParams(
                     n=count,
@@ -63,7 +65,7 @@ class VllmSampler:
                     logprobs=0,
                     detokenize=False,
                 )
-                for prompt, count in wanted
+                for prompt, count, address in wanted
             ],
             use_tqdm=False,
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from gvmrl.data import FloatArray, IntArray, Prompt, Rollouts
 from gvmrl.estimate.history import Belief
-from gvmrl.sample import Address, collect
+from gvmrl.sample import Address, Wave, collect
 from gvmrl.stats import PromptStats
 from gvmrl.train.checkpoint import State
 from gvmrl.train.run import Run
@@ -59,14 +59,18 @@ def draw(
     run: Run, prompts: tuple[Prompt, ...], count_P: IntArray, updates: int, where: Address
 ) -> Rollouts:
     """Sample and score with the current weights."""
-    return collect(run.sampler, run.scorer, prompts, count_P, address=where, policy_step=updates)
+    wave = Wave(prompts, count_P, where)
+    return collect(run.sampler, run.scorer, [wave], policy_step=updates)[0]
 
 
-def draw_some(run: Run, count_P: IntArray, updates: int, where: Address) -> Rollouts:
-    """Sample and score those of the training prompts that have a count; [P] of all of them."""
-    rows = np.flatnonzero(count_P)
-    prompts = tuple(run.train_prompts[row] for row in rows)
-    return draw(run, prompts, count_P[rows], updates, where)
+def draw_some(run: Run, updates: int, *wanted: tuple[IntArray, Address]) -> list[Rollouts]:
+    """Sample and score training prompts: waves of [P] counts with addresses, side by side."""
+    waves: list[Wave] = []
+    for count_P, where in wanted:
+        rows = np.flatnonzero(count_P)
+        prompts = tuple(run.train_prompts[row] for row in rows)
+        waves.append(Wave(prompts, count_P[rows], where))
+    return collect(run.sampler, run.scorer, waves, policy_step=updates)
 
 
 def epoch_rows(run: Run, first: int, number: int, block: int = 1) -> IntArray:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from gvmrl.data import BoolArray, Rollouts, merge, select
+from gvmrl.data import BoolArray, IntArray, Rollouts, merge, select
 from gvmrl.estimate.audit import Audit, Yield
 from gvmrl.estimate.history import Belief
 from gvmrl.estimate.pilot import pilot_stats
+from gvmrl.sample import Address
 from gvmrl.strategy.catalog import STRATEGIES
 from gvmrl.strategy.waves import Drawn, Pool, spread
 from gvmrl.train.checkpoint import State
@@ -33,27 +34,24 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
     share = group * int(config.allocation.audit_rate * budget / group + luck)
     evenly = share if audit.in_use else budget - share
     state, chosen_by, compared_with = believed(run, state, clock)
+    num_even = -(-evenly // group)
+    even_P = np.zeros(size, np.int64)
+    if evenly:
+        even_P = spread(evenly, epoch_rows(run, audit.num_uniform, num_even), size)
     with clock.phase("sample"):
-        even, chosen, keep_P = list[Rollouts](), list[Rollouts](), None
-        num_even = -(-evenly // group)
-        if evenly:
-            rows = epoch_rows(run, audit.num_uniform, num_even)
-            where = address(run, Part.TRAIN, state.step)
-            even.append(draw_some(run, spread(evenly, rows, size), state.updates, where))
-        if evenly < budget:
-            chosen, keep_P = follow(run, state, chosen_by, budget - evenly)
-    for wave in (*even, *chosen):
+        even, chosen, keep_P = follow(run, state, chosen_by, even_P, budget - evenly)
+    for wave in (even, *chosen):
         state = spend(state, wave)
     kept = chosen
     if keep_P is not None:
         kept = [select(wave, keep_P[run.history.rows(wave.prompts)]) for wave in chosen]
-    rollouts = merge([*even, *kept])
+    rollouts = merge([even, *kept])
     rows = run.history.rows(rollouts.prompts)
-    audit = judged(run, audit, even, chosen)
+    audit = judged(run, audit, [even], chosen)
     audit = replace(audit, num_uniform=audit.num_uniform + num_even)
     return replace(state, audit=audit), Batch(
         rollouts=rollouts,
-        drawn=[*even, *chosen],
+        drawn=[even, *chosen],
         stats=run.history.stats(rows, state.updates),
         belief=compared_with.take(rows),
         accept_rate_P=compared_with.rate_P[rows],
@@ -61,10 +59,21 @@ def from_pool(run: Run, state: State, clock: Clock) -> tuple[State, Batch]:
 
 
 def follow(
-    run: Run, state: State, belief: Belief, budget: int
-) -> tuple[list[Rollouts], BoolArray | None]:
-    """Draw the waves that the strategy asks for; return them and [P] which prompts are kept."""
+    run: Run, state: State, belief: Belief, even_P: IntArray, budget: int
+) -> tuple[Rollouts, list[Rollouts], BoolArray | None]:
+    """Draw the [P] even rollouts beside the waves that the strategy asks for.
+
+    Returns:
+        The even rollouts; the strategy's waves, none without a budget; [P] which prompts are kept.
+    """
     config, size = run.config, len(run.train_prompts)
+
+    def where(wave: int) -> Address:
+        return address(run, Part.TRAIN, state.step, wave)
+
+    if not budget:
+        (even,) = draw_some(run, state.updates, (even_P, where(0)))
+        return even, [], None
     pool = Pool(
         history=run.history,
         belief=belief,
@@ -76,19 +85,17 @@ def follow(
     )
     waves = STRATEGIES[config.allocation.strategy](pool)
     trial_P, success_P = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    drawn = list[Rollouts]()
-    count_P = next(waves)
+    # one pass through the tokens for both: a GPU is idle while a small batch decodes
+    even, *drawn = draw_some(run, state.updates, (even_P, where(0)), (next(waves), where(1)))
     while True:
-        where = address(run, Part.TRAIN, state.step, len(drawn) + 1)
-        wave = draw_some(run, count_P, state.updates, where)
-        drawn.append(wave)
-        rows = run.history.rows(wave.prompts)
-        trial_P[rows] += wave.count_P
-        success_P[rows] += wave.success_P
+        rows = run.history.rows(drawn[-1].prompts)
+        trial_P[rows] += drawn[-1].count_P
+        success_P[rows] += drawn[-1].success_P
         try:
             count_P = waves.send(Drawn(trial_P=trial_P.copy(), success_P=success_P.copy()))
         except StopIteration as end:
-            return drawn, end.value
+            return even, drawn, end.value
+        drawn += draw_some(run, state.updates, (count_P, where(len(drawn) + 1)))
 
 
 def believed(run: Run, state: State, clock: Clock) -> tuple[State, Belief, Belief]:
@@ -114,7 +121,7 @@ def measured_rates(run: Run, state: State, clock: Clock) -> tuple[State, Belief]
         with clock.phase("pilot"):
             count_P = np.full(len(run.train_prompts), config.pilot.rollouts)
             where = address(run, Part.ORACLE, state.step)
-            measured = draw_some(run, count_P, state.updates, where)
+            (measured,) = draw_some(run, state.updates, (count_P, where))
         costs = replace(
             state.costs, oracle_rollouts=state.costs.oracle_rollouts + int(count_P.sum())
         )
