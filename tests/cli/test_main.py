@@ -121,7 +121,7 @@ def test_a_malformed_settings_file_is_named_with_the_place(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
 def test_every_shipped_config_is_read(path: Path, tmp_path: Path) -> None:
     # The last flag is wrong on purpose: it is judged only if all others were right.
-    if path.stem in ("bench", "bench-short", "mixes", "rivals", "claims"):
+    if "\narms = [" in path.read_text(encoding="utf-8"):  # a bench
         done = gvmrl("bench", f"@{path}", "--only", "nobody: *", cwd=tmp_path)
         assert "only names 'nobody', which is no arm" in done.stderr
         return
