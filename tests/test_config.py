@@ -129,19 +129,19 @@ def test_auto_settings_resolve_to_what_the_loss_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "rule", "weighting", "group"),
+    ("loss", "rule", "weighting", "group", "predictor"),
     [
-        ("raft++", "paced", "flat", 2),
-        ("raft++", "gvm", "accepted_mean", 2),
-        ("rloo", "paced", "prompt_mean", 2),
-        ("rloo", "uniform", "prompt_mean", 4),
+        ("raft++", "paced", "flat", 2, "prompt"),
+        ("raft++", "gvm", "accepted_mean", 2, "none"),
+        ("rloo", "paced", "prompt_mean", 2, "prompt"),
+        ("rloo", "uniform", "prompt_mean", 4, "none"),
     ],
 )
 def test_a_strategy_changes_what_auto_means(
-    loss: Loss, rule: Rule, weighting: str, group: int
+    loss: Loss, rule: Rule, weighting: str, group: int, predictor: str
 ) -> None:
     config = RunConfig(out=OUT, loss=LossConfig(name=loss), allocation=AllocationConfig(rule=rule))
-    assert (config.weighting, config.group) == (weighting, group)
+    assert (config.weighting, config.group, config.predictor) == (weighting, group, predictor)
     asked = replace(config, loss=LossConfig(name="raft", weighting="accepted_mean"))
     assert asked.weighting == "accepted_mean"
 

@@ -285,8 +285,7 @@ class RunConfig:
         """The predictor in use, never auto."""
         if self.allocation.predictor != "auto":
             return self.allocation.predictor
-        strategy = self.allocation.chooses_prompts and self.uses_history_baseline
-        return "prompt" if strategy else "none"
+        return "prompt" if self.allocation.chooses_prompts else "none"
 
     @property
     def updates_per_step(self) -> int:

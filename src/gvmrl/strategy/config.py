@@ -65,7 +65,7 @@ class AllocationConfig:
     """What is expected of a prompt besides its own recent rollouts: the pool's mean for all, or a
     forecast fitted as the run goes on, from how prompts with a like past fared, or from that and
     how the policy reads the prompt: its length, how open the answer's first token is, and the
-    hidden state. auto: prompt where a strategy meets the baseline of the history, else none."""
+    hidden state. auto: prompt where a strategy chooses the prompts, else none."""
     predictor_every: int = 32
     """Steps between two readings of the prompts; one takes a forward pass over all of them."""
     audit_rate: float = 0.1
