@@ -24,8 +24,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from gvmrl import model
 from gvmrl.config import ModelConfig, OptimConfig, SamplerConfig
 from gvmrl.data import Completion, Prompt, Rollouts, segment_sum
+from gvmrl.load import load_policy
 from gvmrl.losses import LossConfig
-from gvmrl.model import Policy, entropy_and_signal, load_policy
+from gvmrl.model import Policy, entropy_and_signal
 from gvmrl.train import update
 from gvmrl.train.update import Learner, make_optimizer
 from gvmrl.train.weigh import Weights

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gvmrl.config import ModelConfig, SamplerConfig
-from gvmrl.model import load_policy
+from gvmrl.load import load_policy
 from gvmrl.sample.transformers import TransformersSampler
 from gvmrl.tasks.arithmetic import make_problems
 from gvmrl.tasks.encode import encode

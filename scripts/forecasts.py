@@ -19,7 +19,8 @@ from gvmrl.config import DataConfig, RunConfig
 from gvmrl.data import FloatArray, segment_sum
 from gvmrl.estimate.history import History
 from gvmrl.estimate.predictor import Predictor
-from gvmrl.model import Reading, load_policy
+from gvmrl.load import load_policy
+from gvmrl.model import Reading
 from gvmrl.reward.scorer import make_reward
 from gvmrl.sample import Wave, collect
 from gvmrl.sample.make import make_sampler

@@ -17,7 +17,8 @@ from hypothesis import settings
 from gvmrl.config import ModelConfig, RunConfig, to_json
 from gvmrl.data import Prompt
 from gvmrl.files import write_json_lines, write_text
-from gvmrl.model import Policy, load_policy
+from gvmrl.load import load_policy
+from gvmrl.model import Policy
 from gvmrl.tasks.arithmetic import make_problems
 from gvmrl.tasks.encode import encode
 

@@ -9,7 +9,7 @@ import torch
 
 from gvmrl.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SamplerConfig
 from gvmrl.data import Prompt, TokenSequence
-from gvmrl.model import load_policy
+from gvmrl.load import load_policy
 from gvmrl.sample.transformers import TransformersSampler
 from gvmrl.train.loop import train
 from gvmrl.train.metrics import MetricRow

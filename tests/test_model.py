@@ -13,7 +13,8 @@ from gvmrl import model
 from gvmrl.config import ModelConfig
 from gvmrl.data import Prompt, TokenSequence
 from gvmrl.errors import InputError
-from gvmrl.model import Policy, entropy_and_signal, load_policy, microbatches, pad_right
+from gvmrl.load import load_policy
+from gvmrl.model import Policy, entropy_and_signal, microbatches, pad_right
 
 SEQUENCES = (
     TokenSequence((3, 4, 5), (6, 7)),

@@ -12,7 +12,8 @@ from gvmrl.errors import InputError
 from gvmrl.evals.config import EvalConfig, PromptConfig
 from gvmrl.evals.run import RESULTS, evaluate, fingerprint
 from gvmrl.files import read_json_lines
-from gvmrl.model import Policy, load_policy
+from gvmrl.load import load_policy
+from gvmrl.model import Policy
 from gvmrl.reward.config import RewardConfig
 from gvmrl.tasks.arithmetic import make_problems
 

@@ -9,7 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from gvmrl.config import ModelConfig, SamplerConfig
 from gvmrl.data import Completion, Prompt, TokenSequence
-from gvmrl.model import Policy, load_policy
+from gvmrl.load import load_policy
+from gvmrl.model import Policy
 from gvmrl.sample import Address, Sampler
 from gvmrl.sample.transformers import TransformersSampler
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from gvmrl.config import ModelConfig, SamplerConfig
 from gvmrl.errors import InputError
-from gvmrl.model import Policy, load_policy
+from gvmrl.load import load_policy
+from gvmrl.model import Policy
 from gvmrl.sample.make import make_sampler
 from gvmrl.sample.transformers import TransformersSampler
 from gvmrl.sample.vllm import merged_weights

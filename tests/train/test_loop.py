@@ -18,8 +18,8 @@ from gvmrl.config import DataConfig, LogConfig, OptimConfig, RunConfig
 from gvmrl.data import FloatArray
 from gvmrl.errors import InputError
 from gvmrl.files import read_json_lines, write_json_lines
+from gvmrl.load import load_policy
 from gvmrl.losses import LossConfig
-from gvmrl.model import load_policy
 from gvmrl.strategy.config import AllocationConfig, PilotConfig
 from gvmrl.train.loop import train
 from gvmrl.train.metrics import MetricRow

@@ -25,7 +25,8 @@ from gvmrl.evals.config import EvalConfig
 from gvmrl.evals.judge import Judge, Row, make_judge
 from gvmrl.evals.scores import Outcomes, Score, score
 from gvmrl.files import json_line, read_json_lines, write_json_lines, write_text
-from gvmrl.model import Policy, load_policy
+from gvmrl.load import load_policy
+from gvmrl.model import Policy
 from gvmrl.reward.config import Scorer
 from gvmrl.sample import Sampler
 from gvmrl.sample.make import make_sampler

@@ -15,8 +15,8 @@ from gvmrl.allocate import RuleName
 from gvmrl.allocate.bins import rate_bins
 from gvmrl.data import IntArray, Prompt, Rollouts, merge
 from gvmrl.errors import InputError
+from gvmrl.load import load_policy
 from gvmrl.losses import LossConfig
-from gvmrl.model import load_policy
 from gvmrl.probe.arms import ARMS, Weighted, arm_of, rule_plan, terms
 from gvmrl.probe.ceiling import undecided
 from gvmrl.probe.check import Draws, add_up, update_of

@@ -14,7 +14,7 @@ from gvmrl.estimate.history import Belief, History
 from gvmrl.estimate.norms import mean_norms
 from gvmrl.estimate.predictor import Predictor
 from gvmrl.files import write_text
-from gvmrl.model import load_policy
+from gvmrl.load import load_policy
 from gvmrl.reward.config import Scorer
 from gvmrl.reward.scorer import make_reward
 from gvmrl.sample import Sampler
