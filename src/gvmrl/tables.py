@@ -152,8 +152,8 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
     parquet = importlib.import_module("pyarrow.parquet")
     try:
         with path.open("rb") as file:
-            # without threads: one that is left running at the exit can abort the process
-            table = parquet.read_table(file, use_threads=False, pre_buffer=False)
+            # without threads: one that is left at the exit can abort the process
+            table = parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     except pyarrow.ArrowException as error:
         raise InputError(f"{path} is not a parquet file: {error}") from error
     return _arrow_rows(str(path), table)

@@ -227,9 +227,10 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     except ImportError:
         raise InputError(f"{path}: parquet needs pyarrow: pip install gvmrl[hf]") from None
     try:
-        with pq.ParquetFile(path) as file:
+        # without threads: one that is left at the exit can abort the process
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             number = 0
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}:{number}", row

@@ -59,9 +59,7 @@ def read_data(path: Path) -> TrainingData:
     """
     pyarrow = _import("pyarrow")
     try:
-        with path.open("rb") as file:
-            # without threads: one that is left running at the exit can abort the process
-            table = _import("pyarrow.parquet").read_table(file, use_threads=False, pre_buffer=False)
+        table = _read(path)
     except OSError as error:
         raise InputError(f"data {path} cannot be read: {error.strerror or error}") from error
     except pyarrow.ArrowException as error:
@@ -109,11 +107,10 @@ def read_planned(path: Path) -> PlannedFile:
     Raises:
         InputError: If it is not a file of `gvmrl verl compile`.
     """
-    parquet = _import("pyarrow.parquet")
     try:
-        schema = parquet.read_schema(path)
+        schema = _import("pyarrow.parquet").read_schema(path)
         columns = [name for name in schema.names if name == COUNT_COLUMN]
-        table = parquet.read_table(path, columns=columns, use_threads=False, pre_buffer=False)
+        table = _read(path, columns)
     except OSError as error:
         raise InputError(f"data {path} cannot be read: {error.strerror or error}") from error
     except _import("pyarrow").ArrowException as error:
@@ -128,6 +125,13 @@ def read_planned(path: Path) -> PlannedFile:
         shape=BatchShape(**json.loads(stored)),
         count_R=table[COUNT_COLUMN].to_numpy().astype(np.int64),
     )
+
+
+def _read(path: Path, columns: list[str] | None = None) -> "Table":
+    """Read a parquet file without threads: one that is left at the exit can abort the process."""
+    with path.open("rb") as file:
+        parquet = _import("pyarrow.parquet").ParquetFile(file, pre_buffer=False)
+        return parquet.read(columns, use_threads=False)
 
 
 def _check_ids(wanted: tuple[str, ...], known: dict[str, int]) -> None:
