@@ -37,7 +37,7 @@ def load_policy(config: ModelConfig, checkpoint_folder: Path | None = None) -> P
     device = torch.device(_device_name(config.device))
     bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and device.type == "cuda")
     lora = config.lora_rank > 0
-    source = resolve_path(config.path) if checkpoint_folder is None or lora else checkpoint_folder
+    source = _resolve_path(config.path) if checkpoint_folder is None or lora else checkpoint_folder
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -73,7 +73,7 @@ def load_policy(config: ModelConfig, checkpoint_folder: Path | None = None) -> P
     return policy
 
 
-def resolve_path(path: str) -> str:
+def _resolve_path(path: str) -> str:
     """Return the folder behind a builtin: name; any other path or hub name as it is."""
     if not path.startswith("builtin:"):
         return path
